@@ -1,0 +1,214 @@
+"""The commands: read the words, call one verb, print its answer. Flags of `train` are the fields of the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import sys
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional
+
+import typer
+
+import convscope
+from convscope.errors import ConvscopeError, Interrupted
+from convscope.recipe import Recipe
+from convscope.terminal import plural, printable, remarks
+
+DONE, BUG, WRONG, UNREADABLE, STOPPED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    name="convscope",
+    help="From a folder of images to a convolutional classifier that you can train, trust, see inside of, and ship.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: it fits 80 columns, and brackets stay brackets
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cache_app = typer.Typer(help="List or clear the decoded images that training keeps.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cache_app, name="cache")
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, as `convscope train` leaves it", show_default=False)]
+ModelArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, or a .onnx file", show_default=False)]
+CacheOption = Annotated[Optional[Path], typer.Option("--cache", metavar="DIR", help="where decoded images are kept")]
+
+
+def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one flag for each field of the recipe; those that are used arrive in `changes`."""
+    signature = inspect.signature(command, eval_str=True)
+    kinds = typing.get_type_hints(Recipe)
+    own = [each for each in signature.parameters.values() if each.name != "changes"]
+    flags = [_flag(field, kinds[field.name]) for field in dataclasses.fields(Recipe)]
+
+    def run(**words: Any) -> None:
+        changes = {flag.name: words.pop(flag.name) for flag in flags}
+        command(**words, changes={name: _value(value) for name, value in changes.items() if value not in (None, [], ())})
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in (*own, *flags)}
+    return run
+
+
+def _flag(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
+    default = ", ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    says = field.metadata["help"] + ("" if default is None else f" [default: {default}]")
+    name = "--" + field.name.replace("_", "-")
+    words = (name, "--no-" + field.name.replace("_", "-")) if kind is bool else (name,)
+    if typing.get_origin(kind) is tuple:
+        kind = str
+    elif typing.get_origin(kind) is not Literal:
+        kind = next((option for option in typing.get_args(kind) if option is not type(None)), kind)
+    option = typer.Option("/".join(words), help=says, show_default=False)
+    annotation = Annotated[Optional[kind], option]  # type: ignore[valid-type]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _value(value: Any) -> Any:
+    """`32,32,64` as a tuple; everything else as it is."""
+    if isinstance(value, str) and "," in value:
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            return value
+    return value
+
+
+@app.command()
+@with_recipe_flags
+def train(
+    data: Annotated[Path, typer.Argument(help="the images: one folder per class, or a CSV manifest", show_default=False)],
+    *,
+    out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="the run folder [default: the next free runs/N]")] = None,
+    recipe: Annotated[Optional[Path], typer.Option(metavar="FILE", help="a recipe in TOML; flags go over it")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, exactly")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="stop if a single image is refused")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="also write a log for TensorBoard")] = False,
+    cache: CacheOption = None,
+    changes: dict[str, Any],
+) -> None:
+    """Learn the classes of a folder of images."""
+    from convscope.training.training import base_recipe, train
+
+    if strict:
+        changes["max_refused"] = 0.0
+    chosen = base_recipe(recipe, out=out, resume=resume).with_changes(changes)
+    run = train(data, chosen, out=out, resume=resume, cache=cache, tensorboard=tensorboard)
+    print(run.path)
+
+
+@app.command()
+def evaluate(
+    run: ModelArgument,
+    data: Annotated[Optional[Path], typer.Argument(help="a labelled folder [default: the run's own held-out images]")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="metrics.json on standard output, and nothing else")] = False,
+    split: Annotated[Optional[Literal["train", "validation", "test"]], typer.Option(help="which images to judge by")] = None,
+    out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="where the results go")] = None,
+) -> None:
+    """Judge a model: accuracy with its interval, scores of each class, confusion matrix, mistakes."""
+    from convscope.evaluation.evaluation import describe, evaluate
+
+    evaluation = evaluate(run, data, split=split, out=out)
+    print(json.dumps(evaluation.metrics.to_json(), ensure_ascii=False) if as_json else describe(evaluation))
+
+
+@app.command()
+def explain(
+    run: RunArgument,
+    images: Annotated[Optional[list[Path]], typer.Argument(metavar="[IMAGE]...", help="images to look at [default: held-out ones]")] = None,
+    *,
+    out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="where the figures and report.html go [default: the run]")] = None,
+    class_name: Annotated[Optional[str], typer.Option("--class", metavar="NAME", help="the class of the heat maps [default: the predicted]")] = None,
+    input_channel: Annotated[int, typer.Option("--channel", min=0, help="the input channel that filters are drawn for")] = 0,
+) -> None:
+    """Show what the network sees: mistakes, filters, activations, heat maps, as PNG and in report.html."""
+    from convscope.explanation.explanation import explain
+
+    print(explain(run, images or (), out=out, class_name=class_name, input_channel=input_channel))
+
+
+@app.command()
+def predict(
+    run: ModelArgument,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="files, folders, globs, or - for a list on standard input", show_default=False)],
+    *,
+    out: Annotated[Optional[Path], typer.Option(metavar="FILE", help="the table [default: standard output]")] = None,
+    format: Annotated[Literal["csv", "reference"], typer.Option(help="`reference`: a column for each class, and id")] = "csv",
+    max_unreadable: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of unreadable images above which the exit code is 3")] = 0.05,
+) -> None:
+    """Classify images: one row for each, in order. Needs no TensorFlow."""
+    from convscope.deployment.prediction import predict
+
+    done = predict(run, images, out=out, format=format)
+    if done.unreadable:
+        remarks().print(f"{done.unreadable:,} of {plural(done.count, 'image')} unreadable: their rows say why", markup=False)
+    if out is not None:
+        remarks().print(f"{plural(done.count, 'row')} in {out}", markup=False)
+    if done.unreadable > max_unreadable * done.count:
+        raise typer.Exit(UNREADABLE)
+
+
+@app.command()
+def demo(out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="the run folder [default: the next free runs/N]")] = None) -> None:
+    """Train, evaluate, explain and predict on handwritten digits, in a minute."""
+    from convscope.demo import demo
+
+    demo(out)
+
+
+@cache_app.command("list")
+def list_cache(cache: CacheOption = None) -> None:
+    """List the decoded images that are kept."""
+    from convscope.data.cache import cache_folder, list_caches
+
+    found = list_caches(cache)
+    for name, count, num_bytes in found:
+        print(f"{name}  {count:>10,} images  {num_bytes / 1e6:>9,.1f} MB")
+    print(f"{plural(len(found), 'cache')}, {sum(each[2] for each in found) / 1e6:,.1f} MB in {cache_folder(cache)}")
+
+
+@cache_app.command("clear")
+def clear_cache(cache: CacheOption = None) -> None:
+    """Remove all decoded images; they are made again when they are needed."""
+    from convscope.data.cache import cache_folder, clear_caches
+
+    print(f"{clear_caches(cache) / 1e6:,.1f} MB set free in {cache_folder(cache)}")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"convscope {convscope.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="say the version")] = False,
+) -> None:
+    """From a folder of images to a convolutional classifier that you can train, trust, see inside of, and ship."""
+
+
+def main() -> None:
+    """Run a command; every expected error ends in three lines and its exit code."""
+    try:
+        app()
+    except ConvscopeError as error:
+        _tell_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        remarks().print("stopped")
+        sys.exit(STOPPED)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+        sys.exit(DONE)
+
+
+def _tell_error(error: ConvscopeError) -> None:
+    names = ("stopped", "saved", "resume") if isinstance(error, Interrupted) else ("found", "expected", "fix")
+    for name, text in zip(names, (error.found, error.expected, error.fix), strict=True):
+        remarks().print(f"{name + ':':<10}{printable(text)}", markup=False)

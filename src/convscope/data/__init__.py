@@ -1,0 +1,1 @@
+"""Folder of images -> arrays. NumPy and Pillow; no TensorFlow."""

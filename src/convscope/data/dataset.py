@@ -1,0 +1,144 @@
+"""Dataset: a data set ready to learn from: classes, pixels, labels, and the rows of each split.
+
+This is where the steps of the data room meet: list, decode, refuse, deal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convscope.data.cache import Cache, open_cache
+from convscope.data.decoding import Square
+from convscope.data.folder import Listing, list_folder
+from convscope.data.splits import Sample, deal
+from convscope.errors import FolderError
+from convscope.run import read_table, write_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convscope.recipe import Recipe
+
+COLUMNS = ("path", "class", "split", "group", "sha256", "status", "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Images, labels and splits.
+
+    Attributes:
+        root: the folder that the samples' paths are relative to.
+        classes: names, sorted; a label's number is its place here.
+        samples: every file that was listed, refused ones included; row i of `images` is sample i.
+        images: (samples, size, size, channels) uint8, a read-only memory map.
+        labels: (samples,) int32, -1 for refused samples.
+        ignored: other files by suffix. empty: folders with no image.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    ignored: dict[str, int]
+    empty: tuple[str, ...]
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """The rows of `images` that are in `split`, (n,) int64, in order."""
+        return np.array([row for row, sample in enumerate(self.samples) if sample.split == split], np.int64)
+
+    @property
+    def refused(self) -> tuple[Sample, ...]:
+        return tuple(sample for sample in self.samples if sample.reason)
+
+
+def open_dataset(data: Path, recipe: Recipe, *, cache: Path | None = None) -> Dataset:
+    """List, decode and deal a data set as a recipe says.
+
+    Raises:
+        FolderError: fewer than two classes, a class with no readable image, or nothing to validate with.
+    """
+    listing = list_folder(data, label_from_name=recipe.label_from_name)
+    _check_classes(listing)
+    square = Square(recipe.image_size, recipe.fit, recipe.channels)
+    decoded = open_cache(listing.root, [item.path for item in listing.items if not item.reason], square, folder=cache)
+    samples, images = _join(listing, decoded)
+    samples = deal(samples, validation=recipe.validation, test=recipe.test, seed=recipe.seed)
+    numbers = {name: number for number, name in enumerate(listing.classes)}
+    labels = np.array([-1 if sample.reason else numbers[sample.label] for sample in samples], np.int32)
+    return Dataset(listing.root, listing.classes, tuple(samples), images, labels, listing.ignored, listing.empty)
+
+
+def check_dataset(dataset: Dataset, *, max_refused: float) -> None:
+    """Stop before training starts on what cannot end well.
+
+    Raises:
+        FolderError: more than `max_refused` of the files are refused, or a class or a split has no image left.
+    """
+    num_refused, num_files = len(dataset.refused), len(dataset.samples)
+    if num_refused > max_refused * num_files:
+        reasons = Counter(sample.reason for sample in dataset.refused).most_common(3)
+        raise FolderError(
+            found=f"{num_refused:,} of {num_files:,} images refused, such as {dataset.refused[0].path}: {dataset.refused[0].reason}",
+            expected=f"at most {max_refused:.1%} refused ({', '.join(f'{count:,} {reason}' for reason, count in reasons)})",
+            fix="mend or remove them (the table above says which and why), or allow more with --max-refused",
+        )
+    counts = count_samples(dataset)
+    for name in dataset.classes:
+        if not counts[name, "train"]:
+            raise FolderError(
+                found=f"no usable image of class {name!r} to train on",
+                expected="at least one image of each class",
+                fix="add images, or remove the class",
+            )
+    if not len(dataset.rows("validation")):
+        raise FolderError(
+            found=f"{num_files:,} images, and none of them left to validate with",
+            expected="at least two different images in some class",
+            fix="add images",
+        )
+
+
+def count_samples(dataset: Dataset) -> Counter[tuple[str, str]]:
+    """How many samples each (class, split) has; refused ones count under the split `refused`."""
+    return Counter((sample.label, "refused" if sample.reason else sample.split) for sample in dataset.samples)
+
+
+def write_samples(path: Path, samples: Sequence[Sample]) -> None:
+    """Write data.csv: the whole listing, refused files included."""
+    rows = [(each.path, each.label, each.split, each.group, each.sha256, each.status, each.reason) for each in samples]
+    write_table(path, COLUMNS, rows)
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Read data.csv back."""
+    return [
+        Sample(row["path"], row["class"], row["split"], row["group"], row["sha256"], row["reason"]) for row in read_table(path)
+    ]
+
+
+def _check_classes(listing: Listing) -> None:
+    if len(listing.classes) < 2:
+        raise FolderError(
+            found=f"one class, {listing.classes[0]!r}, in {listing.root}",
+            expected="two or more classes, each in a folder of its own",
+            fix="give the folder that holds the class folders, or add a folder of what it is to be told from",
+        )
+
+
+def _join(listing: Listing, decoded: Cache) -> tuple[list[Sample], NDArray[np.uint8]]:
+    """One sample per listed file. Files refused before decoding come last, so that rows of pixels stay rows of samples."""
+    samples: list[Sample] = []
+    listed = [item for item in listing.items if not item.reason]
+    for item, sha256, reason in zip(listed, decoded.sha256, decoded.reasons, strict=True):
+        samples.append(Sample(item.path, item.label, item.split or "", sha256[:16], sha256, reason))
+    for item in listing.items:
+        if item.reason:
+            samples.append(Sample(item.path, item.label, "", "", "", item.reason))
+    return samples, decoded.images

@@ -1,0 +1,241 @@
+"""A folder of images as a Listing: which files there are, of which class, in which split, and what was passed over.
+
+Nothing is opened but a CSV manifest; whether a file really is an image is seen when it is decoded. The order of a
+listing is the order of its paths, so it is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from convscope.data.image import SUFFIXES
+from convscope.errors import FolderError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+SPLIT_NAMES: Final[dict[str, Split]] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+NUMBERED = re.compile(r"(.+?)[ ._-]*\(?\d+\)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file that claims to be an image. `split` is None where the person did not deal it; `reason` is "" if listed well."""
+
+    path: str
+    label: str
+    split: Split | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a folder, or a manifest, holds.
+
+    `items` have paths relative to `root`, in order; `ignored` counts other files by suffix; `empty` names folders
+    that would be classes but hold no image.
+    """
+
+    root: Path
+    items: tuple[Item, ...]
+    ignored: dict[str, int]
+    empty: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, sorted."""
+        return tuple(sorted({item.label for item in self.items if not item.reason}))
+
+
+def list_folder(data: Path, *, label_from_name: bool = False) -> Listing:
+    """List the images of a data set.
+
+    Args:
+        data: `DATA/<class>/**`, or `DATA/train/<class>/**` with `val` and `test` beside it, or a CSV manifest with
+            the columns `path,label[,split]`, or, with `label_from_name`, a folder of files named like `cat.0.jpg`.
+
+    Raises:
+        FolderError: there is nothing to list, or it cannot be told which class an image is of.
+    """
+    if data.is_file():
+        return _read_manifest(data)
+    if not data.is_dir():
+        raise FolderError(found=f"no folder at {data}", expected="a folder with one sub-folder per class", fix="check the path")
+    walk = Walk(data)
+    listing = _label_by_name(walk) if label_from_name else _label_by_folder(walk)
+    if not any(not item.reason for item in listing.items):
+        raise _explain_nothing(listing)
+    return listing
+
+
+def label_of_name(name: str) -> str | None:
+    """The class that a file's name tells: what stands before its number. `cat.0.jpg` -> `cat`; None without a number."""
+    match = NUMBERED.match(Path(name).stem)
+    return unicodedata.normalize("NFC", match[1]) if match else None
+
+
+@dataclass(slots=True)
+class Walk:
+    """Visits the image files below a folder, in order, counting what it passes over."""
+
+    root: Path
+    ignored: Counter[str]
+    unreadable: list[Item]
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.ignored, self.unreadable = root, Counter(), []
+
+    def folders(self, inside: str = "") -> list[str]:
+        """The names of the visible sub-folders of `root/inside`."""
+        return [entry.name for entry in self._entries(inside, inside) if _is_folder(entry)]
+
+    def files(self, inside: str = "", *, label: str, deep: bool = True) -> Iterator[str]:
+        """The relative paths of the image files in `root/inside`; below it too where `deep`."""
+        yield from self._files(inside, label, deep, frozenset())
+
+    def _files(self, inside: str, label: str, deep: bool, above: frozenset[str]) -> Iterator[str]:
+        here = os.path.realpath(self.root / inside)
+        if here in above:  # a symbolic link that leads back up
+            self.ignored["folders linked in a circle"] += 1
+            return
+        for entry in self._entries(inside, label):
+            path = f"{inside}/{entry.name}" if inside else entry.name
+            if _is_folder(entry):
+                if deep:
+                    yield from self._files(path, label, deep, above | {here})
+            elif (suffix := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:
+                yield path
+            else:
+                self.ignored[suffix or "files without a suffix"] += 1
+
+    def _entries(self, inside: str, label: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.root / inside) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+        except OSError as error:
+            reason = "folder without permission to read" if isinstance(error, PermissionError) else f"folder: {error.strerror}"
+            if not any(item.path == inside for item in self.unreadable):
+                self.unreadable.append(Item(inside, label, reason=reason))
+            return []
+        return sorted(visible, key=lambda entry: entry.name)
+
+
+def _label_by_folder(walk: Walk) -> Listing:
+    folders = walk.folders()
+    given = [name for name in folders if name.lower() in SPLIT_NAMES]
+    has_train = any(SPLIT_NAMES[name.lower()] == "train" and walk.folders(name) for name in given)
+    deals = has_train and (len(given) > 1 or given == folders)  # else `train` may be a class, beside `plane`
+    if deals and len(given) < len(folders):
+        walk.ignored["folders beside the splits"] += len(folders) - len(given)
+    places: list[tuple[Split | None, str]] = [(SPLIT_NAMES[name.lower()], f"{name}/") for name in given] if deals else [(None, "")]
+    items: list[Item] = []
+    empty: list[str] = []
+    for split, prefix in places:
+        loose = list(walk.files(prefix.rstrip("/"), label="", deep=False))
+        items += [Item(path, "", split, "in no class folder") for path in loose]
+        for folder in walk.folders(prefix.rstrip("/")):
+            label = unicodedata.normalize("NFC", folder)
+            paths = list(walk.files(prefix + folder, label=label))
+            items += [_named(path, label, split) for path in paths]
+            empty += [prefix + folder] * (not paths)
+    items += [Item(each.path, each.label, reason=each.reason) for each in walk.unreadable]
+    return Listing(walk.root, tuple(items), dict(walk.ignored), tuple(empty))
+
+
+def _label_by_name(walk: Walk) -> Listing:
+    items = list(walk.unreadable)
+    for path in walk.files(label=""):
+        label = label_of_name(path.rpartition("/")[2])
+        items.append(_named(path, label) if label else Item(path, "", reason="no class in its name"))
+    return Listing(walk.root, tuple(items), dict(walk.ignored))
+
+
+def _named(path: str, label: str, split: Split | None = None) -> Item:
+    """An item, refused where its name is not text: such a path could not be written into any table and read back."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return Item(path, label.encode("utf-8", "replace").decode(), split, "its name is not UTF-8")
+    return Item(path, label, split)
+
+
+def _read_manifest(file: Path) -> Listing:
+    items: list[Item] = []
+    seen: dict[tuple[str, str], int] = {}
+    for line, row in _manifest_rows(file):
+        path, label = row["path"].strip(), unicodedata.normalize("NFC", row["label"].strip())
+        name = (row.get("split") or "").strip().lower()
+        if name and name not in SPLIT_NAMES:
+            raise FolderError(
+                found=f"split {name!r} in line {line} of {file}", expected="train, validation, test, or nothing", fix="mend that line"
+            )
+        split = SPLIT_NAMES[name] if name else None
+        reason = "no path" if not path else "no label" if not label else ""
+        if not reason and (path, label) in seen:
+            reason = f"listed already in line {seen[path, label]}"
+        seen.setdefault((path, label), line)
+        items.append(Item(path, label, split, reason))
+    listing = Listing(file.parent, tuple(items), {})
+    if not items:
+        raise FolderError(found=f"no rows in {file}", expected="lines of `path,label`", fix="check how the manifest was made")
+    return listing
+
+
+def _manifest_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, restval="")
+            columns = reader.fieldnames or []
+            if missing := [name for name in ("path", "label") if name not in columns]:
+                raise FolderError(
+                    found=f"{file} with the columns {', '.join(columns) or 'none'}",
+                    expected="a CSV manifest with the columns path,label[,split]",
+                    fix=f"add {' and '.join(missing)} to the first line, or give the folder of the images",
+                )
+            for row in reader:
+                yield reader.line_num, row
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise FolderError(
+            found=f"{file} cannot be read as CSV: {error}",
+            expected="a folder with one sub-folder per class, or a CSV manifest in UTF-8",
+            fix="give the folder of the images, or save the manifest as CSV in UTF-8",
+        ) from None
+
+
+def _explain_nothing(listing: Listing) -> FolderError:
+    """No usable image was listed: say which of the usual reasons it is."""
+    loose = [item for item in listing.items if item.reason == "in no class folder"]
+    if loose:
+        fix = "put each class into a folder of its own"
+        if any(label_of_name(Path(item.path).name) for item in loose):
+            fix += ", or pass --label-from-name to take the class from names like cat.0.jpg"
+        found = f"{len(loose):,} images in {listing.root} itself, and none in a sub-folder"
+        return FolderError(found=found, expected="one sub-folder per class", fix=fix)
+    others = ", ".join(f"{count:,} {kind}" for kind, count in sorted(listing.ignored.items())) or "nothing else"
+    refused = f"; {listing.items[0].path or listing.root}: {listing.items[0].reason}" if listing.items else ""
+    return FolderError(
+        found=f"no images in {listing.root} ({others}{refused})",
+        expected=f"files that end in {', '.join(sorted(SUFFIXES))}, one sub-folder per class",
+        fix="check the path",
+    )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""Bundle -> use: ONNX Runtime; no TensorFlow, except where a model is exported."""

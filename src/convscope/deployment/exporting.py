@@ -1,0 +1,110 @@
+"""A trained network to a bundle. The one module of deployment that needs TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import convscope
+from convscope.deployment.bundle import FORMAT, METADATA_KEY, open_bundle
+from convscope.errors import BundleError
+from convscope.models.catalog import outputs_of, read_weights
+from convscope.models.frameworks import tf
+from convscope.run import sync_folder, write_json, write_whole
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convscope.recipe import Recipe
+
+OPSET = 17
+TOLERANCE = 1e-4  # of a probability; measured differences are near 1e-7
+WEIGHTS = "weights.safetensors"
+
+
+def export_model(
+    folder: Path, model: Any, recipe: Recipe, *, classes: Sequence[str], sample: NDArray[np.uint8]
+) -> float:
+    """Write the bundle: model.onnx, model.json, labels.txt and the weights; then check that it answers as the network does.
+
+    Args:
+        folder: where it goes; what is there is replaced, in one rename.
+        model: the `keras.Model`.
+        recipe: that it was built by.
+        classes: names in the order of the probabilities.
+        sample: (n, size, size, channels) uint8, images to compare the answers on.
+
+    Returns: the largest difference of a probability between the network and the bundle.
+
+    Raises:
+        BundleError: they differ by more than float32 rounding explains.
+    """
+    facts = describe_model(recipe, classes)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    write_whole(part / "model.onnx", to_onnx(model, facts))
+    write_whole(part / WEIGHTS, _weights_file(model))
+    write_whole(part / "labels.txt", "".join(f"{name}\n" for name in classes))
+    write_json(part / "model.json", facts)
+    difference = float(np.abs(open_bundle(part).predict(sample) - model(sample, training=False).numpy()).max())
+    if not difference <= TOLERANCE:
+        raise BundleError(
+            found=f"the bundle's probabilities differ from the network's by up to {difference:.2g}",
+            expected=f"at most {TOLERANCE:g}",
+            fix="please report this, with the versions in environment.json",
+        )
+    _replace_folder(part, folder)
+    return difference
+
+
+def describe_model(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
+    """What a model says of itself, in model.json and inside model.onnx."""
+    return {
+        "format": FORMAT,
+        "task": "classify",
+        "network": recipe.network,
+        "classes": list(classes),
+        "image_size": recipe.image_size,
+        "channels": recipe.channels,
+        "fit": recipe.fit,
+        "input": {"name": "image", "shape": ["batch", recipe.image_size, recipe.image_size, recipe.channels], "dtype": "uint8"},
+        "outputs": {"probabilities": ["batch", len(classes)], "features": ["batch", "width"]},
+        "version": convscope.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def to_onnx(model: Any, facts: dict[str, Any]) -> bytes:
+    """The network as an ONNX graph, uint8 images in, probabilities and features out, its description inside."""
+    import tf2onnx
+
+    graph = outputs_of(model, "probabilities", "features")
+    signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8, name="image")]
+    infer = tf.function(lambda image: graph(image, training=False), input_signature=signature)
+    proto, _ = tf2onnx.convert.from_function(infer, input_signature=signature, opset=OPSET)
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, json.dumps(facts, ensure_ascii=False)
+    return bytes(proto.SerializeToString())
+
+
+def _weights_file(model: Any) -> bytes:
+    from safetensors.numpy import save
+
+    return save(dict(sorted(read_weights(model).items())))
+
+
+def _replace_folder(part: Path, place: Path) -> None:
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    part.rename(place)
+    sync_folder(place.parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,68 @@
+"""Every error that a user can meet: what was found, what was expected, how to mend it.
+
+    ConvscopeError
+    ├── RecipeError        a choice that cannot be made
+    ├── FolderError        a data set that cannot be trained on or judged
+    ├── CacheError         decoded images that cannot be kept
+    ├── RunError           a run folder that is missing, taken, or damaged
+    ├── BundleError        a model file that cannot be used
+    ├── MissingExtra       a part of convscope that is not installed
+    └── Interrupted        stopped on request, with everything saved (exit code 130)
+
+`ImageRefused` stands apart: one bad image is a row in a table, never the end of the work.
+"""
+
+from __future__ import annotations
+
+
+class ConvscopeError(Exception):
+    """The root of the tree. `exit_code` is what the command line ends with."""
+
+    exit_code = 2
+
+    def __init__(self, *, found: str, expected: str, fix: str) -> None:
+        super().__init__(f"found: {found}; expected: {expected}; fix: {fix}")
+        self.found = found
+        self.expected = expected
+        self.fix = fix
+
+
+class RecipeError(ConvscopeError):
+    """A recipe, or a flag over it, says something that cannot be done."""
+
+
+class FolderError(ConvscopeError):
+    """The images as a whole cannot be trained on or judged."""
+
+
+class CacheError(ConvscopeError):
+    """The decoded images cannot be kept: no room, no permission."""
+
+
+class RunError(ConvscopeError):
+    """A run folder is missing, taken, of another format, or damaged."""
+
+
+class BundleError(ConvscopeError):
+    """A model file is missing, damaged, or not one of convscope's."""
+
+
+class MissingExtra(ConvscopeError):
+    """A command needs a part of convscope that is not installed."""
+
+    def __init__(self, *, command: str, module: str, extra: str) -> None:
+        super().__init__(
+            found=f"`{command}` needs the Python module {module!r}, which is not installed",
+            expected=f"convscope with its extra [{extra}]",
+            fix=f"pip install 'convscope[{extra}]'",
+        )
+
+
+class Interrupted(ConvscopeError):
+    """The user or the system asked to stop, and everything done so far is saved."""
+
+    exit_code = 130
+
+
+class ImageRefused(Exception):
+    """One image cannot be used; the message is the reason, in a few words for a table."""

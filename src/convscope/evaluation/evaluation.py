@@ -1,0 +1,203 @@
+"""The verb `evaluate`: how far a model can be trusted, on its own held-out images or on any labelled folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convscope.data.dataset import read_samples
+from convscope.data.folder import Item, list_folder
+from convscope.deployment.bundle import Bundle, open_bundle
+from convscope.deployment.prediction import answer_files
+from convscope.errors import FolderError
+from convscope.evaluation.metrics import Metrics, format_confusion, summarize
+from convscope.evaluation.mistakes import Mistake, find_mistakes, write_mistakes
+from convscope.run import Run, open_run, read_json, write_json
+from convscope.terminal import plural, printable, progress, remarks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SPLIT_ORDER = ("test", "validation")  # which split speaks for a model: the one that nothing was chosen on, if there is one
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Labelled files to judge by: `items` below `root`, called `split` in the result."""
+
+    root: Path
+    items: tuple[Item, ...]
+    split: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A model judged.
+
+    Attributes:
+        metrics: every figure, with its interval.
+        mistakes: worst first.
+        absent: classes of the model that no judged image is of. unknown: classes of the folder that the model does not
+            have, whose images are left out. unreadable: images left out since they cannot be read, with the reasons.
+        folder: where metrics.json, mistakes.csv and the figure were written.
+    """
+
+    metrics: Metrics
+    mistakes: tuple[Mistake, ...]
+    absent: tuple[str, ...]
+    unknown: tuple[str, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    folder: Path
+
+
+def evaluate(
+    model: Path, data: Path | None = None, *, split: str | None = None, out: Path | None = None
+) -> Evaluation:
+    """Judge a model and write metrics.json, mistakes.csv and the confusion matrix as a figure.
+
+    Args:
+        model: a run folder; with `data` also a .onnx file.
+        data: a labelled folder or manifest, matched by class name; None: the run's own held-out images.
+        split: `train`, `validation` or `test`; None: the test images where there are any, else those of validation.
+        out: where the results go; None: the run folder, or for `data` a folder of its own in it.
+
+    Raises:
+        BundleError, RunError: there is no model. FolderError: there is nothing to judge by.
+    """
+    bundle = open_bundle(model)
+    truth = _truth_of_run(open_run(model), split) if data is None else _truth_of_folder(model, data, split)
+    known = [item for item in truth.items if item.label in bundle.classes]
+    unknown = sorted({item.label for item in truth.items} - set(bundle.classes))
+    if not known:
+        raise FolderError(
+            found=f"none of the model's classes in {truth.root}: {', '.join(unknown[:5]) or 'nothing'}",
+            expected=f"folders named {', '.join(bundle.classes[:5])}",
+            fix="name the folders as the model's classes are named",
+        )
+    paths, labels, probabilities, unreadable = _answer(bundle, truth.root, known)
+    metrics = summarize(labels, probabilities, classes=bundle.classes, split=truth.split)
+    mistakes = find_mistakes(paths, labels, probabilities, classes=bundle.classes)
+    absent = tuple(name for name, scores in metrics.classes.items() if not scores.support)
+    folder = out or (model if data is None else _folder_for(model, data))
+    evaluation = Evaluation(metrics, tuple(mistakes), absent, tuple(unknown), tuple(unreadable), folder)
+    _write(evaluation, truth.root if data is None else data)
+    return evaluation
+
+
+def describe(evaluation: Evaluation) -> str:
+    """An evaluation as text for a terminal."""
+    metrics = evaluation.metrics
+    figure = metrics.accuracy
+    baseline = metrics.majority_baseline
+    lines = [
+        f"accuracy {figure.value:.2%}  (95 % interval {figure.low:.2%} to {figure.high:.2%},"
+        f" {plural(metrics.count, 'image')}, split: {metrics.split})",
+        f"log loss {metrics.log_loss.value:.4f}  ({metrics.log_loss.low:.4f} to {metrics.log_loss.high:.4f})",
+        f"always answering {printable(baseline.name)!r} would reach {baseline.accuracy:.2%}",
+        "",
+        *_class_lines(metrics),
+        "",
+        format_confusion(metrics.confusion, list(metrics.classes)),
+    ]
+    if evaluation.absent:
+        lines.append(f"no image of: {', '.join(map(printable, evaluation.absent))}")
+    if evaluation.unknown:
+        lines.append(f"left out, since the model does not know the class: {', '.join(map(printable, evaluation.unknown))}")
+    for path, reason in evaluation.unreadable[:5]:
+        lines.append(f"left out, unreadable: {printable(path)}: {reason}")
+    if (more := len(evaluation.unreadable) - 5) > 0:
+        lines.append(f"... and {more:,} more unreadable")
+    lines.append(f"{plural(len(evaluation.mistakes), 'mistake')}, worst first, in {evaluation.folder / 'mistakes.csv'}")
+    return "\n".join(lines)
+
+
+def _class_lines(metrics: Metrics) -> Iterator[str]:
+    width = max(8, *(min(len(printable(name)), 24) for name in metrics.classes))
+    yield f"{'class':<{width}}  precision  recall     F1  images"
+    for name, each in metrics.classes.items():
+        values = "".join(f"{figure.value:>{space}.1%}" for figure, space in ((each.precision, 11), (each.recall, 8), (each.f1, 7)))
+        yield f"{printable(name)[:24]:<{width}}{values}{each.support:>8,}"
+    macro = metrics.macro
+    yield f"{'macro':<{width}}{macro.precision.value:>11.1%}{macro.recall.value:>8.1%}{macro.f1.value:>7.1%}{metrics.count:>8,}"
+
+
+def _truth_of_run(run: Run, split: str | None) -> Truth:
+    """The images of a run that training did not learn from, where they were when it began."""
+    samples = read_samples(run.data_file)
+    splits = {sample.split for sample in samples if not sample.reason}
+    chosen = split or next((name for name in SPLIT_ORDER if name in splits), "")
+    items = tuple(Item(sample.path, sample.label) for sample in samples if sample.split == chosen and not sample.reason)
+    if not items:
+        raise FolderError(
+            found=f"no images in the split {chosen or 'validation'!r} of {run.path}",
+            expected=f"one of {', '.join(sorted(splits))}",
+            fix="choose one with --split, or give a labelled folder",
+        )
+    data = Path(run.environment["data"])
+    return Truth(data.parent if data.is_file() else data, items, chosen)
+
+
+def _truth_of_folder(model: Path, data: Path, split: str | None) -> Truth:
+    """The images of a labelled folder: its own test split where it has one, else all."""
+    from_name = (model / "recipe.toml").is_file() and Run(model).recipe.label_from_name and data.is_dir()
+    listing = list_folder(data, label_from_name=from_name)
+    usable = tuple(item for item in listing.items if not item.reason)
+    splits = {item.split for item in usable}
+    chosen = split or next((name for name in SPLIT_ORDER if name in splits), None)
+    if chosen is None:
+        return Truth(listing.root, usable, "all")
+    items = tuple(item for item in usable if item.split == chosen)
+    if not items:
+        raise FolderError(found=f"no split {chosen!r} in {data}", expected="a split of the folder", fix="leave --split out")
+    return Truth(listing.root, items, chosen)
+
+
+def _answer(
+    bundle: Bundle, root: Path, items: Sequence[Item]
+) -> tuple[list[str], NDArray[np.int64], NDArray[np.float32], list[tuple[str, str]]]:
+    """Paths, labels and probabilities of the readable items, and the others with their reasons."""
+    numbers = {name: number for number, name in enumerate(bundle.classes)}
+    paths, labels, rows, unreadable = [], [], [], []
+    with progress("judging", len(items), unit="images") as bar:
+        for item, answer in zip(items, answer_files(bundle, [root / item.path for item in items]), strict=True):
+            if answer.probabilities is None:
+                unreadable.append((item.path, answer.reason))
+            else:
+                paths.append(item.path)
+                labels.append(numbers[item.label])
+                rows.append(answer.probabilities)
+            bar.advance()
+    if not rows:
+        path, reason = unreadable[0]
+        raise FolderError(found=f"no readable image in {root}: {path}: {reason}", expected="the images", fix="check the folder")
+    return paths, np.array(labels, np.int64), np.stack(rows), unreadable
+
+
+def _folder_for(model: Path, data: Path) -> Path:
+    """Where the results for a folder go: `evaluations/NAME` in the run, or here for a bare model; one per folder."""
+    base = (model if model.is_dir() else Path()) / "evaluations"
+    name = data.absolute().name or "data"
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+        place = base / f"{name}{suffix}"
+        if not (place / "metrics.json").exists() or read_json(place / "metrics.json").get("data") == str(data.absolute()):
+            return place
+    return place
+
+
+def _write(evaluation: Evaluation, data: Path) -> None:
+    facts = {**evaluation.metrics.to_json(), "data": str(data.absolute())}
+    facts |= {"absent": evaluation.absent, "unknown": evaluation.unknown, "unreadable": len(evaluation.unreadable)}
+    write_json(evaluation.folder / "metrics.json", json.loads(json.dumps(facts)))
+    write_mistakes(evaluation.folder / "mistakes.csv", evaluation.mistakes)
+    try:
+        from convscope.explanation.figures import plot_confusion, save_figure
+    except ModuleNotFoundError:
+        remarks().print("no figure of the confusion matrix: it needs pip install 'convscope[train]'", markup=False)
+        return
+    figure = plot_confusion(evaluation.metrics.confusion, list(evaluation.metrics.classes))
+    save_figure(figure, evaluation.folder / "figures" / "confusion.png")

@@ -1,0 +1,193 @@
+"""The verb `explain`: figures and one self-contained page that show what a network learned and where it looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convscope.data.dataset import read_samples
+from convscope.data.decoding import Square, decode_file, decode_files
+from convscope.errors import FolderError, RecipeError
+from convscope.evaluation.evaluation import evaluate
+from convscope.explanation import figures
+from convscope.explanation.activations import activations_of
+from convscope.explanation.filters import convolutions_of, filters_of
+from convscope.explanation.heatmaps import grad_cam
+from convscope.explanation.network import Network, load_network
+from convscope.explanation.report import Drawing, Section, write_report
+from convscope.run import Run, open_run, read_json, read_table
+from convscope.terminal import plural, progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+GRID_IMAGES = 24
+MISTAKES_SHOWN = 24
+IMAGES_LOOKED_INTO = 2  # as the reference looks at two, when none are named
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """An image to look into: (size, size, channels) uint8, its name, its class where that is known, and its scores."""
+
+    name: str
+    image: NDArray[np.uint8]
+    true: str | None
+    probabilities: NDArray[np.float32]
+
+
+def explain(
+    path: Path,
+    images: Sequence[str | Path] = (),
+    *,
+    out: Path | None = None,
+    class_name: str | None = None,
+    input_channel: int = 0,
+) -> Path:
+    """Draw what a trained network sees, as PNG files and as report.html.
+
+    Args:
+        path: the run folder.
+        images: files to look into; none: two held-out ones of different classes.
+        out: where `figures` and `report.html` go; None: the run folder.
+        class_name: the class of the heat maps; None: the predicted one.
+        input_channel: which input channel of the convolutions the filters are drawn for.
+
+    Returns: the report.
+
+    Raises:
+        RunError, BundleError: there is no finished run. FolderError: an image cannot be read.
+        RecipeError: no such class or channel.
+    """
+    run = open_run(path)
+    network = load_network(run)
+    target = None if class_name is None else _class_index(network, class_name)
+    held_out = _held_out(run, network)
+    chosen = [_photo(network, Path(image), None) for image in images] or _one_per_class(held_out)
+    folder = out or run.path
+    sections = [
+        Section("overview", "全貌", tuple(_overview(run, held_out))),
+        Section("filters", "滤波器", tuple(_filters(network, input_channel))),
+        *(Section(photo.name, "", tuple(_inside(network, photo, number, target))) for number, photo in enumerate(chosen, 1)),
+    ]
+    with progress("drawing", sum(len(section.drawings) for section in sections), unit="figures") as bar:
+        for drawing in (each for section in sections for each in section.drawings):
+            figures.save_figure(drawing.figure, folder / "figures" / f"{drawing.name}.png")
+            bar.advance()
+    return write_report(folder / "report.html", run=run, sections=sections, figures=folder / "figures")
+
+
+def _overview(run: Run, held_out: Sequence[Photo], ) -> Iterator[Drawing]:
+    """Learning curves, confusion, a grid of held-out images, mistakes."""
+    if not (run.path / "metrics.json").exists():
+        evaluate(run.path)
+    metrics = read_json(run.path / "metrics.json")
+    history = [{name: float(value) for name, value in row.items()} for row in read_table(run.history_file)]
+    if history:
+        columns = {name: [row[name] for row in history] for name in history[0]}
+        yield Drawing("history", "Learning curves", "学习曲线", figures.plot_history(columns))
+    confusion = np.array(metrics["confusion"], np.int64)
+    yield Drawing("confusion", "Confusion matrix", "混淆矩阵", figures.plot_confusion(confusion, list(metrics["classes"])))
+    classes = list(metrics["classes"])
+    grid = np.stack([photo.image for photo in held_out])
+    guesses = [classes[int(photo.probabilities.argmax())] for photo in held_out]
+    truths = [photo.true or "" for photo in held_out]
+    yield Drawing("images", "Held-out images", "留出图像", figures.plot_images(grid, truths, guesses))
+    if (figure := _mistakes(run)) is not None:
+        yield Drawing("mistakes", "Mistakes, worst first", "错误示例", figure)
+
+
+def _mistakes(run: Run) -> Figure | None:
+    rows = read_table(run.path / "mistakes.csv")[:MISTAKES_SHOWN]
+    decoded = decode_files([_root(run) / row["path"] for row in rows], _square(run))
+    shown = [(row, each.image) for row, each in zip(rows, decoded, strict=True) if each.image is not None]
+    if not shown:
+        return None
+    images = np.stack([image for _, image in shown])
+    true, predicted = [row["true"] for row, _ in shown], [row["predicted"] for row, _ in shown]
+    return figures.plot_mistakes(images, true, predicted, [float(row["confidence"]) for row, _ in shown])
+
+
+def _filters(network: Network, input_channel: int) -> Iterator[Drawing]:
+    """The filters of every convolution, for one of its input channels."""
+    names = convolutions_of(network.model)
+    widest = max(filters_of(network.model, name).shape[2] for name in names)
+    if not 0 <= input_channel < widest:
+        raise RecipeError(found=f"input channel {input_channel}", expected=f"0 to {widest - 1}", fix="change --channel")
+    for name in names:
+        weights = filters_of(network.model, name)
+        channel = min(input_channel, weights.shape[2] - 1)
+        title = f"{name}: filters for input channel {channel}"
+        figure = figures.plot_filters(weights, input_channel=channel, title=title)
+        yield Drawing(f"filters_{name}", f"Filters of {name}", "滤波器", figure)
+
+
+def _inside(network: Network, photo: Photo, number: int, target: int | None) -> Iterator[Drawing]:
+    """One image: the scores of its classes, where the network looked, and what each convolution makes of it."""
+    index = int(photo.probabilities.argmax()) if target is None else target
+    name = network.classes[index]
+    scores = figures.plot_scores(photo.probabilities, network.classes)
+    yield Drawing(f"image{number}_scores", "Score of each class", "各类得分", scores)
+    heat = grad_cam(network.model, photo.image, index)
+    figure = figures.plot_heatmap(photo.image, heat, title=f"what speaks for {name}")
+    yield Drawing(f"image{number}_heatmap", f"Where it looks for {name} (Grad-CAM)", "热力图", figure)
+    layers = convolutions_of(network.model)
+    for layer, activation in activations_of(network.model, photo.image, layers).items():
+        figure = figures.plot_activations(activation, title=f"{layer}: {plural(activation.shape[2], 'channel')}")
+        yield Drawing(f"image{number}_{layer}", f"What {layer} makes of it", "激活", figure)
+
+
+def _held_out(run: Run, network: Network) -> list[Photo]:
+    """Some images that the network did not learn from, the classes in turn."""
+    samples = [sample for sample in read_samples(run.data_file) if sample.split in ("validation", "test")]
+    turns: dict[str, int] = {}
+    order = []
+    for sample in samples:
+        turns[sample.label] = turn = turns.get(sample.label, 0) + 1
+        order.append((turn, sample.label, sample.path))
+    photos = []
+    for _, label, path in sorted(order):
+        if len(photos) == GRID_IMAGES:
+            break
+        if (_root(run) / path).is_file():
+            photos.append(_photo(network, _root(run) / path, label))
+    if not photos:
+        raise FolderError(
+            found=f"none of the run's held-out images in {_root(run)}", expected="the images that it was trained on", fix="put them back"
+        )
+    return photos
+
+
+def _one_per_class(held_out: Sequence[Photo]) -> list[Photo]:
+    first = {photo.true: photo for photo in reversed(held_out)}
+    return sorted(first.values(), key=lambda photo: str(photo.true))[:IMAGES_LOOKED_INTO]
+
+
+def _photo(network: Network, path: Path, true: str | None) -> Photo:
+    recipe = network.recipe
+    decoded = decode_file(path, Square(recipe.image_size, recipe.fit, recipe.channels))
+    if decoded.image is None:
+        raise FolderError(found=f"{path}: {decoded.reason}", expected="an image", fix="name another")
+    probabilities = network.model(decoded.image[np.newaxis], training=False).numpy()[0]
+    return Photo(path.name, decoded.image, true, probabilities)
+
+
+def _class_index(network: Network, name: str) -> int:
+    if name not in network.classes:
+        raise RecipeError(found=f"class {name!r}", expected=f"one of {', '.join(network.classes[:20])}", fix="change --class")
+    return network.classes.index(name)
+
+
+def _root(run: Run) -> Path:
+    data = Path(run.environment["data"])
+    return data.parent if re.fullmatch(r".*\.csv", data.name, re.IGNORECASE) and not data.is_dir() else data
+
+
+def _square(run: Run) -> Square:
+    return Square(run.recipe.image_size, run.recipe.fit, run.recipe.channels)

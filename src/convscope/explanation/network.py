@@ -1,0 +1,41 @@
+"""The network of a finished run, rebuilt from its recipe and its weights; no graph or code is ever loaded from a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from convscope.deployment.bundle import open_bundle
+from convscope.deployment.exporting import WEIGHTS
+from convscope.errors import RunError
+from convscope.models.catalog import build_network, set_weights
+from convscope.recipe import Recipe
+from convscope.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A trained `keras.Model`, the recipe it was built by, and the names of its classes."""
+
+    model: Any
+    recipe: Recipe
+    classes: tuple[str, ...]
+
+
+def load_network(run: Run) -> Network:
+    """Rebuild the network of a finished run.
+
+    Raises:
+        BundleError: training is not finished. RunError: the weights are damaged.
+    """
+    classes = open_bundle(run.path).classes
+    model = build_network(run.recipe, len(classes))
+    file = run.model / WEIGHTS
+    try:
+        set_weights(model, load_file(file))
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise RunError(found=f"{file}: {error}", expected="the weights of this run's network", fix="train again") from None
+    return Network(model, run.recipe, classes)

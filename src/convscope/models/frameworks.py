@@ -1,0 +1,60 @@
+"""TensorFlow and Keras, loaded once, quietly, and with the right backend; whoever needs them imports them from here.
+
+TensorFlow writes a dozen lines to the process's standard error while it loads, whatever its log level says; here
+they go to a temporary file, which is shown only when loading fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from convscope.errors import MissingExtra
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep what C++ code writes to file descriptor 2 out of the person's sight, unless it ends in an error."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error to keep clean
+        yield
+        return
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        except ImportError:
+            raise
+        except BaseException:
+            aside.seek(0)
+            os.write(kept, aside.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _load() -> tuple[Any, Any]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        with _quiet_stderr():
+            import tensorflow
+
+            tensorflow.constant(0)  # opens the device, which says its piece now
+            import keras
+    except ModuleNotFoundError as error:
+        raise MissingExtra(command="convscope train", module=str(error.name), extra="train") from None
+    if keras.backend.backend() != "tensorflow":
+        raise MissingExtra(command="convscope train", module="keras on the tensorflow backend", extra="train")
+    return tensorflow, keras
+
+
+tf, keras = _load()

@@ -1,0 +1,171 @@
+"""Recipe: every choice that shapes a model, in one frozen value that is checked at birth and saved with the result.
+
+A recipe is read from TOML, may be overruled field by field (the command line's flags are its fields), and
+`Recipe.from_toml(recipe.to_toml()) == recipe` holds for every recipe.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from convscope.errors import MissingExtra, RecipeError
+
+FORMAT = 1
+DEFAULT_EPOCHS = 20
+
+Fit = Literal["stretch", "pad", "crop"]
+Network = Literal["classic"]
+
+
+def _says(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Every choice that shapes a model.
+
+    Raises:
+        RecipeError: a value is of the wrong type or out of its range, or two choices exclude each other.
+    """
+
+    network: Network = _says("classic", "the network: `classic` is three convolutions and two dense layers")
+    image_size: int = _says(128, "side of the square that every image is fitted to, in pixels")
+    channels: int = _says(3, "3 for colour, 1 for grey")
+    fit: Fit = _says("stretch", "how an image becomes square: `stretch` it, `pad` it with white, or `crop` its middle")
+    filters: tuple[int, ...] = _says((32, 32, 64), "filters of each convolution of `classic`, one per block")
+    dense_units: int = _says(128, "width of the dense layer before the classes")
+    validation: float = _says(0.16, "share of the images that is held back to judge the training by")
+    test: float = _says(0.0, "share of the images that is held back and never looked at while training")
+    label_from_name: bool = _says(False, "take the class from the file's name: `cat.0.jpg` is a cat")
+    max_refused: float = _says(0.05, "largest share of unusable images that training still starts with")
+    batch_size: int = _says(32, "images per optimisation step")
+    learning_rate: float = _says(1e-4, "Adam's learning rate")
+    epochs: int | None = _says(None, f"passes over the training images (default {DEFAULT_EPOCHS}, unless steps are set)")
+    steps: int | None = _says(None, "optimisation steps, in place of epochs")
+    patience: int = _says(
+        5, "epochs without a better validation loss after which training stops and the best weights are given back; 0: never"
+    )
+    seed: int = _says(0, "everything drawn at random follows from it: split, first weights, order")
+
+    def __post_init__(self) -> None:
+        for name, kind in _kinds().items():
+            object.__setattr__(self, name, _typed(name, getattr(self, name), kind))
+        _check_ranges(self)
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Read a recipe; an unknown key is an error that names the nearest one."""
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeError(found=f"not TOML: {error}", expected="lines like `image_size = 128`", fix="mend the file") from None
+        if (version := table.pop("format", FORMAT)) != FORMAT:
+            raise RecipeError(
+                found=f"a recipe of format {version!r}", expected=f"format {FORMAT}", fix="use the convscope that wrote it"
+            )
+        return cls(**_known(table))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read a recipe from a TOML file in UTF-8."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(
+                found=f"{path} cannot be read: {error}", expected="a TOML file in UTF-8", fix="check the path"
+            ) from None
+        return cls.from_toml(text)
+
+    def to_toml(self) -> str:
+        """The recipe as TOML, fields in their order, unset ones left out."""
+        try:
+            import tomli_w
+        except ModuleNotFoundError:
+            raise MissingExtra(command="saving a recipe", module="tomli_w", extra="train") from None
+        chosen = {name: value for name, value in asdict(self).items() if value is not None}
+        return tomli_w.dumps({"format": FORMAT, **chosen})
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Self:
+        """This recipe with some fields changed; setting `steps` unsets `epochs` and the other way round."""
+        known = _known(changes)
+        for one, other in (("steps", "epochs"), ("epochs", "steps")):
+            if known.get(one) is not None and other not in known:
+                known[other] = None
+        return replace(self, **known)
+
+    def num_steps(self, steps_per_epoch: int) -> int:
+        """How many optimisation steps the training has in all."""
+        if self.steps is not None:
+            return self.steps
+        return steps_per_epoch * (self.epochs or DEFAULT_EPOCHS)
+
+
+def _kinds() -> dict[str, Any]:
+    return typing.get_type_hints(Recipe)
+
+
+def _known(table: Mapping[str, Any]) -> dict[str, Any]:
+    """`table` as it is, when every key names a field."""
+    names = [each.name for each in fields(Recipe)]
+    for key in table:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"the keys are {', '.join(names)}"
+            raise RecipeError(found=f"an unknown key `{key}`", expected="a key of the recipe", fix=hint)
+    return dict(table)
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """`value` as its field's type: whole numbers pass for floats, lists for tuples; nothing else is bent."""
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        if value in options:
+            return value
+        raise _wrong(name, value, " or ".join(f"`{option}`" for option in options))
+    if typing.get_origin(kind) is types.UnionType:
+        return None if value is None else _typed(name, value, options[0])
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, (list, tuple)):
+            return tuple(_typed(name, each, options[0]) for each in value)
+        raise _wrong(name, value, "a list of whole numbers")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise _wrong(name, value, {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, kind.__name__))
+    return value
+
+
+def _check_ranges(recipe: Recipe) -> None:
+    halvings = len(recipe.filters)
+    checks = (
+        ("image_size", 2**halvings <= recipe.image_size <= 4096, f"{2**halvings} to 4096 (each of {halvings} blocks halves it)"),
+        ("channels", recipe.channels in (1, 3), "1 or 3"),
+        ("filters", halvings > 0 and all(1 <= count <= 65536 for count in recipe.filters), "one or more counts from 1"),
+        ("dense_units", 1 <= recipe.dense_units <= 65536, "1 to 65536"),
+        ("validation", 0 < recipe.validation < 1, "a share between 0 and 1, such as 0.16"),
+        ("test", 0 <= recipe.test < 1 - recipe.validation, "a share that leaves images to train on"),
+        ("max_refused", 0 <= recipe.max_refused <= 1, "a share from 0 to 1, such as 0.05"),
+        ("batch_size", 1 <= recipe.batch_size <= 65536, "1 to 65536"),
+        ("learning_rate", 0 < recipe.learning_rate <= 10, "above 0, at most 10"),
+        ("epochs", recipe.epochs is None or recipe.epochs >= 1, "1 or more"),
+        ("steps", recipe.steps is None or recipe.steps >= 1, "1 or more"),
+        ("patience", recipe.patience >= 0, "0 or more"),
+        ("seed", 0 <= recipe.seed < 2**63, "0 or more"),
+    )
+    for name, holds, expected in checks:
+        if not holds:
+            raise _wrong(name, getattr(recipe, name), expected)
+    if recipe.epochs is not None and recipe.steps is not None:
+        raise RecipeError(found="both `epochs` and `steps`", expected="one of them", fix="leave one out")
+
+
+def _wrong(name: str, value: Any, expected: str) -> RecipeError:
+    return RecipeError(found=f"{name} = {value!r}", expected=expected, fix=f"change `{name}` (flag --{name.replace('_', '-')})")

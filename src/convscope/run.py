@@ -1,0 +1,253 @@
+"""The run folder: what is in it, how each file is written whole, and how it is read back.
+
+Every file appears complete or not at all: it is written beside its place, flushed to disk, and renamed into it.
+Nothing is ever written anywhere else, least of all into the user's images.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from convscope.errors import RunError
+from convscope.recipe import Recipe
+
+FORMAT = 1
+RUNS = Path("runs")
+LIBRARIES = ("convscope", "numpy", "pillow", "onnxruntime", "keras", "tensorflow", "tensorflow-cpu", "tf2onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The places of one run's files below `path`."""
+
+    path: Path
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def environment_file(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def data_file(self) -> Path:
+        return self.path / "data.csv"
+
+    @property
+    def history_file(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the run was started with."""
+        return Recipe.from_file(self.recipe_file)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where the images are, and what the run was made with."""
+        return read_json(self.environment_file)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training came to its end and left a model."""
+        return (self.model / "model.json").exists()
+
+    def log(self, event: str, **facts: Any) -> None:
+        """Add one line to log.jsonl: what happened, and when."""
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False)
+        with self.log_file.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def new_run(path: Path | None, *, recipe: Recipe, data: Path) -> Run:
+    """Make a run folder at `path`, or at the next free `runs/N`; an existing one is never overwritten."""
+    if path is None:
+        run = Run(_count_up(RUNS))
+    else:
+        run = Run(path)
+        if path.exists() and (not path.is_dir() or any(not each.name.startswith(".") for each in path.iterdir())):
+            raise RunError(
+                found=f"{path} exists already", expected="a new run folder", fix="choose another --out, or go on with --resume"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+    write_whole(run.recipe_file, recipe.to_toml())  # a folder with a recipe is a run
+    keep_environment(run, data=data)
+    return run
+
+
+def keep_environment(run: Run, *, data: Path) -> None:
+    """Write environment.json where a run does not have it yet."""
+    if not run.environment_file.exists():
+        write_json(run.environment_file, describe_environment(data))
+
+
+def open_run(path: Path) -> Run:
+    """The run in `path`.
+
+    Raises:
+        RunError: there is no run at `path`.
+    """
+    run = Run(path)
+    if not run.recipe_file.is_file():
+        what = "an empty folder" if path.is_dir() else "nothing" if not path.exists() else "no run folder"
+        raise RunError(
+            found=f"{what} at {path}",
+            expected="a run folder, as `convscope train` leaves it",
+            fix=f"check the path; runs here: {_runs_here()}",
+        )
+    return run
+
+
+def describe_environment(data: Path) -> dict[str, Any]:
+    """What a run depends on besides its recipe: the images' folder, versions, machine."""
+    return {
+        "format": FORMAT,
+        "data": str(data.absolute()),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": available_cores(),
+        "libraries": dict(_versions()),
+    }
+
+
+def available_cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    with open_whole(path) as file:
+        file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+
+
+@contextmanager
+def open_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes its place at `path` when the block ends well, and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterator[Sequence[object]] | Sequence[Sequence[object]]) -> None:
+    """Write a CSV file whole: UTF-8, comma, `\\n`."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file that `write_table` wrote.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, csv.Error) as error:
+        raise RunError(found=f"{path}: {error}", expected="a CSV file of a run", fix="restore it, or train again") from None
+
+
+def write_json(path: Path, facts: Mapping[str, Any]) -> None:
+    """Write a JSON file whole; NaN and infinity are refused, since other readers would be."""
+    write_whole(path, json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        RunError: the file is missing, damaged, or of a format that this version does not know.
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(found=f"{path}: {error}", expected="a JSON file of a run", fix="restore it, or train again") from None
+    if not isinstance(facts, dict) or facts.get("format", FORMAT) != FORMAT:
+        raise RunError(found=f"{path} is of another format", expected=f"format {FORMAT}", fix="use the convscope that wrote it")
+    return facts
+
+
+def _count_up(parent: Path) -> Path:
+    """Make and return the first free `parent/N`; two that ask at once get two folders."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(each.name) for each in parent.iterdir() if each.name.isdecimal()), default=0)
+    while True:
+        try:
+            (parent / str(number)).mkdir()
+            return parent / str(number)
+        except FileExistsError:
+            number += 1
+
+
+def _runs_here() -> str:
+    found = sorted(str(file.parent) for file in RUNS.glob("*/recipe.toml"))
+    return ", ".join(found[-5:]) or "none"
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in LIBRARIES:
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

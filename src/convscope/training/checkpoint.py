@@ -1,0 +1,99 @@
+"""Checkpoints: everything needed to go on exactly, written so that one is there whole or not at all.
+
+A checkpoint is a folder `step-N` with the arrays (safetensors), the facts (JSON) and a manifest of their SHA-256. It is
+written under another name, flushed, and renamed; the last two are kept. One whose hashes do not match is never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.numpy import load, save
+
+from convscope.errors import RunError
+from convscope.run import sync_folder, write_whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMAT = 1
+KEPT = 2
+ARRAYS, FACTS, MANIFEST = "arrays.safetensors", "facts.json", "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state of a training: arrays by name, and facts that JSON can hold (floats come back to the last bit)."""
+
+    step: int
+    arrays: Mapping[str, NDArray[np.generic]]
+    facts: Mapping[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint into `folder` and drop all but the last two."""
+    place = folder / f"step-{checkpoint.step:010d}"
+    part = folder / f".writing-{place.name}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    files = {
+        ARRAYS: save({name: array for name, array in sorted(checkpoint.arrays.items())}),
+        FACTS: json.dumps(dict(checkpoint.facts), ensure_ascii=False).encode(),
+    }
+    for name, data in files.items():
+        write_whole(part / name, data)
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    write_whole(part / MANIFEST, json.dumps({"format": FORMAT, "step": checkpoint.step, "sha256": hashes}))
+    shutil.rmtree(place, ignore_errors=True)  # of the same step: the same state, or a damaged one
+    part.rename(place)
+    sync_folder(folder)
+    for old in _places(folder)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return place
+
+
+def load_checkpoint(folder: Path, *, tell: Callable[[str], None]) -> Checkpoint | None:
+    """The newest whole checkpoint in `folder`, or None where there is none; `tell` hears of each damaged one.
+
+    Raises:
+        RunError: there are checkpoints, and all of them are damaged.
+    """
+    places = _places(folder)
+    for place in reversed(places):
+        try:
+            return _read(place)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            tell(f"checkpoint {place} is damaged ({error}): using the one before")
+    if places:
+        raise RunError(
+            found=f"no whole checkpoint among {len(places)} in {folder}",
+            expected="at least one whose SHA-256 match its manifest",
+            fix="start anew with another --out",
+        )
+    return None
+
+
+def _read(place: Path) -> Checkpoint:
+    manifest = json.loads((place / MANIFEST).read_bytes())
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"format {manifest['format']}, not {FORMAT}")
+    files = {}
+    for name in (ARRAYS, FACTS):
+        files[name] = (place / name).read_bytes()
+        if hashlib.sha256(files[name]).hexdigest() != manifest["sha256"][name]:
+            raise ValueError(f"{name} is not what was written")
+    return Checkpoint(int(manifest["step"]), load(files[ARRAYS]), json.loads(files[FACTS]))
+
+
+def _places(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, oldest first."""
+    return sorted(place for place in folder.glob("step-*") if place.is_dir()) if folder.is_dir() else []
+
+

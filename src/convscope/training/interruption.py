@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM as a question that is asked between two steps, so that nothing is ever cut in half."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Inside the block the first signal only makes the function that is given say True; a second one acts as it always did."""
+    requested = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
+        yield requested.is_set
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def hear(number: int, _: FrameType | None) -> None:
+        requested.set()
+        signal.signal(number, before[signal.Signals(number)] or signal.SIG_DFL)
+
+    for number in SIGNALS:
+        signal.signal(number, hear)
+    try:
+        yield requested.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

@@ -1,0 +1,197 @@
+"""Learner: a network and its data set, learning a few steps at a time; it goes on where it stood.
+
+All of its state is in `snapshot()`: put back into a learner of the same recipe and data, the training goes on to the
+same bits as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convscope.data.batches import Order, Prefetch, evaluation_batches, training_batches
+from convscope.data.dataset import Dataset, check_dataset, open_dataset
+from convscope.models.catalog import build_network, read_weights, set_weights
+from convscope.recipe import Recipe
+from convscope.training.checkpoint import Checkpoint
+from convscope.training.interruption import stop_requests
+from convscope.training.optimizer import Adam
+from convscope.training.progress import Display, Epoch
+from convscope.training.step import Tally, make_evaluation_step, make_training_step
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+JUDGED_AT_ONCE = 256  # images per evaluation step
+
+
+class Learner:
+    """A network that learns the classes of a folder of images.
+
+    Args:
+        data: a folder or manifest, as `convscope train` takes it, or a `Dataset` that is open already.
+        recipe: every choice; by default the default ones.
+        cache: where decoded images are kept; by default as `convscope.data.cache.cache_folder` says.
+
+    Attributes:
+        recipe, dataset: as given.
+        model: the `keras.Model`, from uint8 images to probabilities.
+        step: optimisation steps taken so far.
+        history: one `Epoch` per judged epoch.
+
+    Example:
+        >>> learner = Learner("photos", Recipe(image_size=64))
+        >>> learner.fit(steps=100)
+        >>> learner.evaluate()
+        {'loss': 0.61, 'accuracy': 0.66}
+        >>> learner.fit(steps=900)  # goes on: 1,000 steps in all
+
+    Raises:
+        FolderError: the data cannot be trained on.
+    """
+
+    def __init__(self, data: str | Path | Dataset, recipe: Recipe | None = None, *, cache: Path | None = None) -> None:
+        self.recipe = recipe or Recipe()
+        self.dataset = data if isinstance(data, Dataset) else open_dataset(Path(data), self.recipe, cache=cache)
+        check_dataset(self.dataset, max_refused=self.recipe.max_refused)
+        self.model = build_network(self.recipe, len(self.dataset.classes))
+        self.order = Order(self.dataset.rows("train"), self.recipe.batch_size, self.recipe.seed)
+        self.step = 0
+        self.seconds = 0.0
+        self.history: list[Epoch] = []
+        self.best: Epoch | None = None
+        self._best_weights: dict[str, NDArray[np.generic]] = {}
+        self._tally, self._judged = Tally(), Tally()
+        self._optimizer = self._make_optimizer()
+        self._train = make_training_step(self.model, self._optimizer, self._tally)
+        self._judge = make_evaluation_step(self.model, self._judged)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.order.steps_per_epoch
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the validation loss has not improved for as many epochs as the recipe's patience."""
+        if not self.recipe.patience or self.best is None:
+            return False
+        return sum(row.step > self.best.step for row in self.history) >= self.recipe.patience
+
+    def fit(self, *, steps: int | None = None, epochs: int | None = None) -> list[Epoch]:
+        """Learn on, for so many steps or epochs (one epoch if neither is given); Ctrl-C stops between two steps.
+
+        Returns: the epochs that were completed, as rows of the history.
+        """
+        num_steps = steps if steps is not None else self.steps_per_epoch * (1 if epochs is None else epochs)
+        before = len(self.history)
+        with stop_requests() as is_stopped:
+            for _ in self.steps(self.step + num_steps):
+                if is_stopped():
+                    break
+        return self.history[before:]
+
+    def steps(self, until: int, *, judge_last: bool = False) -> Iterator[Epoch | None]:
+        """Learn up to step `until`, pausing after each step; yields the epoch's row where one was completed, else None.
+
+        With `judge_last` an epoch that ends with the last step counts as completed, whole or not.
+        """
+        source = training_batches(self.dataset.images, self.dataset.labels, self.order, start=self.step)
+        size = min(self.recipe.batch_size, len(self.order.rows))
+        display = Display(total_steps=until, steps_per_epoch=self.steps_per_epoch, batch_size=size, done=self.step)
+        with Prefetch(source) as batches, display:
+            while self.step < until:
+                started = time.monotonic()
+                self._train(*next(batches))
+                self.step += 1
+                ends = self.step % self.steps_per_epoch == 0 or (judge_last and self.step == until)
+                row = self._close_epoch() if ends else None
+                self.seconds += time.monotonic() - started
+                if row is not None:
+                    display.keep(row)
+                elif display.is_due():
+                    display.show(self.step, *self._tally.read())
+                yield row
+
+    def _close_epoch(self) -> Epoch:
+        """Judge the network and add a row to the history."""
+        loss, accuracy = self._tally.read()
+        judged = self.evaluate()
+        row = Epoch(
+            epoch=-(-self.step // self.steps_per_epoch),
+            step=self.step,
+            seconds=round(self.seconds, 3),
+            loss=loss,
+            accuracy=accuracy,
+            val_loss=judged["loss"],
+            val_accuracy=judged["accuracy"],
+            learning_rate=self.recipe.learning_rate,
+        )
+        self._tally.reset()
+        self.history.append(row)
+        if self.best is None or row.val_loss < self.best.val_loss:
+            self.best = row
+            self._best_weights = read_weights(self.model) if self.recipe.patience else {}
+        return row
+
+    def evaluate(self, split: str = "validation") -> dict[str, float]:
+        """Mean cross-entropy (nats) and accuracy over every image of a split."""
+        rows = self.dataset.rows(split)
+        batches = evaluation_batches(self.dataset.images, self.dataset.labels, rows, batch_size=JUDGED_AT_ONCE)
+        self._judged.reset()
+        with Prefetch(batches) as ready:
+            for images, labels in ready:
+                self._judge(images, labels)
+        loss, accuracy = self._judged.read()
+        return {"loss": loss, "accuracy": accuracy}
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The probabilities of each class, (n, classes) float32, of images (n, size, size, channels) uint8."""
+        parts = np.split(images, range(JUDGED_AT_ONCE, len(images), JUDGED_AT_ONCE))
+        return np.concatenate([self.model(part, training=False).numpy() for part in parts])
+
+    def restore_best(self) -> None:
+        """Put back the weights of the epoch with the lowest validation loss, where the recipe's patience kept them."""
+        if self._best_weights:
+            set_weights(self.model, self._best_weights)
+
+    def snapshot(self) -> Checkpoint:
+        """Everything needed to go on exactly."""
+        arrays = {f"weights/{name}": array for name, array in read_weights(self.model).items()}
+        arrays |= {f"best/{name}": array for name, array in self._best_weights.items()}
+        arrays |= {name: variable.numpy() for name, variable in self._variables().items()}
+        facts = {
+            "seconds": self.seconds,
+            "history": [asdict(row) for row in self.history],
+            "best": None if self.best is None else asdict(self.best),
+        }
+        return Checkpoint(self.step, {name: np.asarray(array) for name, array in arrays.items()}, facts)
+
+    def go_back_to(self, checkpoint: Checkpoint) -> None:
+        """Take on the state of a checkpoint of the same recipe and data."""
+        arrays: Mapping[str, Any] = checkpoint.arrays
+        set_weights(self.model, _below("weights/", arrays))
+        self._best_weights = _below("best/", arrays)
+        for name, variable in self._variables().items():
+            variable.assign(arrays[name])
+        self.step = checkpoint.step
+        self.seconds = checkpoint.facts["seconds"]
+        self.history = [Epoch(**row) for row in checkpoint.facts["history"]]
+        best = checkpoint.facts["best"]
+        self.best = None if best is None else Epoch(**best)
+
+    def _variables(self) -> dict[str, Any]:
+        return self._optimizer.state | self._tally.state
+
+    def _make_optimizer(self) -> Adam:
+        weights = self.model.trainable_weights
+        variables = [weight.value for weight in weights]
+        return Adam(variables, [weight.path for weight in weights], learning_rate=self.recipe.learning_rate)
+
+
+def _below(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,198 @@
+"""The verb `train`: a folder of images to a run folder with everything that using the model needs.
+
+Stopped at any moment, by Ctrl-C, by a signal or by a power cut, it goes on with `resume` and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from convscope.data.dataset import check_dataset, open_dataset, read_samples, write_samples
+from convscope.deployment.exporting import export_model
+from convscope.errors import Interrupted, RunError
+from convscope.recipe import Recipe
+from convscope.run import Run, keep_environment, new_run, write_table
+from convscope.terminal import clock, remarks
+from convscope.training.checkpoint import load_checkpoint, save_checkpoint
+from convscope.training.interruption import stop_requests
+from convscope.training.learner import Learner
+from convscope.training.progress import Epoch, tell_dataset
+
+CHECKPOINT_SECONDS = 60.0  # between epochs; what a kill can cost. Writing one takes 0.1 s for 2 million weights
+MAY_CHANGE = ("epochs", "steps", "patience")  # how long to train is open until the end
+
+
+def train(
+    data: Path,
+    recipe: Recipe | None = None,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    cache: Path | None = None,
+    tensorboard: bool = False,
+) -> Run:
+    """Learn the classes of a folder of images; leave in the run folder everything that using the model needs.
+
+    Args:
+        data: one sub-folder per class, or train/validation/test folders of these, or a CSV manifest.
+        recipe: every choice; None: the default ones, or with `resume` those that the run was started with.
+        out: the run folder; None: the next free `runs/N`.
+        resume: go on with the run in `out`, or start it where there is none yet.
+        cache: where decoded images are kept.
+        tensorboard: also write a log for TensorBoard, to `tensorboard` in the run folder.
+
+    Raises:
+        FolderError, CacheError, RecipeError, RunError: it cannot start; nothing was trained.
+        Interrupted: Ctrl-C or SIGTERM; everything is saved.
+    """
+    old = _run_to_resume(out, resume)
+    recipe = (recipe or Recipe()) if old is None else _recipe_of(old, recipe)
+    dataset = open_dataset(data, recipe, cache=cache)
+    tell_dataset(dataset)
+    check_dataset(dataset, max_refused=recipe.max_refused)
+    run = old or new_run(out, recipe=recipe, data=data)
+    keep_environment(run, data=data)
+    _keep_samples(run, dataset.samples)
+    learner = Learner(dataset, recipe)
+    _go_back(run, learner)
+    run.log("resume" if learner.step else "start", step=learner.step, parameters=int(learner.model.count_params()))
+    with _tensorboard_log(run, tensorboard) as log_scalars:
+        _learn(run, learner, data, log_scalars)
+    _finish(run, learner)
+    return run
+
+
+def base_recipe(file: Path | None, *, out: Path | None, resume: bool) -> Recipe:
+    """What flags go over: the recipe in `file`, else that of the run which is gone on with, else the default one."""
+    if file is not None:
+        return Recipe.from_file(file)
+    old = _run_to_resume(out, resume)
+    return Recipe() if old is None else old.recipe
+
+
+def _run_to_resume(out: Path | None, resume: bool) -> Run | None:
+    """The run in `out`, where it is to be gone on with and has begun; a run that was killed before it began starts anew."""
+    return Run(out) if resume and out is not None and Run(out).recipe_file.is_file() else None
+
+
+def _learn(run: Run, learner: Learner, data: Path, log_scalars: Any) -> None:
+    """Take the steps that are left, with a checkpoint at each epoch and each minute, until the end or a stop."""
+    total = learner.recipe.num_steps(learner.steps_per_epoch)
+    _tell_start(run, learner, total)
+    saved = time.monotonic()
+    with stop_requests() as is_stopped:
+        if learner.has_converged:
+            return
+        for row in learner.steps(total, judge_last=True):
+            if row is not None:
+                _record(run, learner, row, log_scalars)
+            if row is not None or is_stopped() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save_checkpoint(run.checkpoints, learner.snapshot())
+                saved = time.monotonic()
+            if is_stopped():
+                raise _interrupted(run, learner, total, data)
+            if learner.has_converged:
+                remarks().print(f"no better validation loss for {learner.recipe.patience} epochs: stopping early")
+                run.log("converged", step=learner.step)
+                return
+
+
+def _finish(run: Run, learner: Learner) -> None:
+    """Give back the best weights, and write the model."""
+    best = learner.best
+    if learner.recipe.patience and best is not None:
+        learner.restore_best()
+        if best.step != learner.step:
+            remarks().print(f"kept the weights of epoch {best.epoch}, which has the lowest validation loss, {best.val_loss:.4f}")
+    sample = learner.dataset.images[learner.dataset.rows("validation")[:32]]
+    difference = export_model(run.model, learner.model, learner.recipe, classes=learner.dataset.classes, sample=sample)
+    run.log("done", step=learner.step, seconds=round(learner.seconds, 3), onnx_difference=difference)
+    remarks().print(f"trained {learner.step:,} steps in {clock(learner.seconds)}; the model is in {run.model}", markup=False)
+
+
+def _recipe_of(run: Run, recipe: Recipe | None) -> Recipe:
+    """The recipe to go on with: the run's own, with the changes that are allowed."""
+    saved = run.recipe
+    if recipe is None:
+        return saved
+    for field in fields(Recipe):
+        ours, theirs = getattr(recipe, field.name), getattr(saved, field.name)
+        if ours != theirs and field.name not in MAY_CHANGE:
+            raise RunError(
+                found=f"{field.name} = {ours!r}, but {run.path} was started with {theirs!r}",
+                expected="the same recipe, so that the result is the same as without a break",
+                fix="leave the flag out, or start a new run with another --out",
+            )
+    return replace(saved, **{name: getattr(recipe, name) for name in MAY_CHANGE})
+
+
+def _keep_samples(run: Run, samples: tuple[Any, ...]) -> None:
+    """Write data.csv, or make sure that a run that goes on still sees the same images in the same splits."""
+    if not run.data_file.exists():
+        write_samples(run.data_file, samples)
+        return
+    saved = {sample.path: sample for sample in read_samples(run.data_file)}
+    now = {sample.path: sample for sample in samples}
+    changed = [path for path in saved.keys() | now.keys() if saved.get(path) != now.get(path)]
+    if changed:
+        raise RunError(
+            found=f"{len(changed):,} images changed, came or went since the run began, such as {min(changed)}",
+            expected="the images that the run was started with",
+            fix="put them back, or start a new run with another --out",
+        )
+
+
+def _go_back(run: Run, learner: Learner) -> None:
+    def tell(text: str) -> None:
+        remarks().print(text, markup=False)
+        run.log("damaged", text=text)
+
+    checkpoint = load_checkpoint(run.checkpoints, tell=tell)
+    if checkpoint is not None:
+        learner.go_back_to(checkpoint)
+
+
+def _tell_start(run: Run, learner: Learner, total: int) -> None:
+    weights = learner.model.count_params()
+    begin = f"going on at step {learner.step:,} of {total:,}" if learner.step else f"{total:,} steps"
+    remarks().print(f"{learner.recipe.network}, {weights:,} weights, {begin}; run folder {run.path}", markup=False)
+
+
+def _record(run: Run, learner: Learner, row: Epoch, log_scalars: Any) -> None:
+    write_table(run.history_file, [each.name for each in fields(Epoch)], [list(asdict(each).values()) for each in learner.history])
+    run.log("epoch", **asdict(row))
+    log_scalars(row)
+
+
+def _interrupted(run: Run, learner: Learner, total: int, data: Path) -> Interrupted:
+    run.log("interrupted", step=learner.step)
+    command = shlex.join(["convscope", "train", str(data), "--out", str(run.path), "--resume"])
+    return Interrupted(
+        found=f"stopped at step {learner.step:,} of {total:,}", expected=f"everything is saved in {run.path}", fix=f"go on with: {command}"
+    )
+
+
+@contextmanager
+def _tensorboard_log(run: Run, wanted: bool) -> Iterator[Any]:
+    """A function that logs an epoch for TensorBoard, or does nothing."""
+    if not wanted:
+        yield lambda row: None
+        return
+    from convscope.models.frameworks import tf
+
+    writer = tf.summary.create_file_writer(str(run.path / "tensorboard"))
+
+    def log(row: Epoch) -> None:
+        with writer.as_default(step=row.step):
+            for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+                tf.summary.scalar(name, getattr(row, name))
+
+    with writer.as_default():
+        yield log
+    writer.close()
