@@ -9,7 +9,7 @@ import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,12 +29,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-cache_app = typer.Typer(help="List or clear the decoded images that training keeps.", no_args_is_help=True, rich_markup_mode=None)
+cache_app = typer.Typer(
+    help="List or clear the decoded images that training keeps.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(cache_app, name="cache")
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, as `convscope train` leaves it", show_default=False)]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="a run folder, as `convscope train` leaves it", show_default=False)
+]
 ModelArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, or a .onnx file", show_default=False)]
-CacheOption = Annotated[Optional[Path], typer.Option("--cache", metavar="DIR", help="where decoded images are kept")]
+CacheOption = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="where decoded images are kept")]
 
 
 def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,7 +50,9 @@ def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
 
     def run(**words: Any) -> None:
         changes = {flag.name: words.pop(flag.name) for flag in flags}
-        command(**words, changes={name: _value(value) for name, value in changes.items() if value not in (None, [], ())})
+        command(
+            **words, changes={name: _value(value) for name, value in changes.items() if value not in (None, [], ())}
+        )
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
@@ -64,7 +70,7 @@ def _flag(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
     elif typing.get_origin(kind) is not Literal:
         kind = next((option for option in typing.get_args(kind) if option is not type(None)), kind)
     option = typer.Option("/".join(words), help=says, show_default=False)
-    annotation = Annotated[Optional[kind], option]  # type: ignore[valid-type]
+    annotation = Annotated[kind | None, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
@@ -81,10 +87,14 @@ def _value(value: Any) -> Any:
 @app.command()
 @with_recipe_flags
 def train(
-    data: Annotated[Path, typer.Argument(help="the images: one folder per class, or a CSV manifest", show_default=False)],
+    data: Annotated[
+        Path, typer.Argument(help="the images: one folder per class, or a CSV manifest", show_default=False)
+    ],
     *,
-    out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="the run folder [default: the next free runs/N]")] = None,
-    recipe: Annotated[Optional[Path], typer.Option(metavar="FILE", help="a recipe in TOML; flags go over it")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="the run folder [default: the next free runs/N]")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="a recipe in TOML; flags go over it")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, exactly")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="stop if a single image is refused")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="also write a log for TensorBoard")] = False,
@@ -104,11 +114,15 @@ def train(
 @app.command()
 def evaluate(
     run: ModelArgument,
-    data: Annotated[Optional[Path], typer.Argument(help="a labelled folder [default: the run's own held-out images]")] = None,
+    data: Annotated[
+        Path | None, typer.Argument(help="a labelled folder [default: the run's own held-out images]")
+    ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="metrics.json on standard output, and nothing else")] = False,
-    split: Annotated[Optional[Literal["train", "validation", "test"]], typer.Option(help="which images to judge by")] = None,
-    out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="where the results go")] = None,
+    split: Annotated[
+        Literal["train", "validation", "test"] | None, typer.Option(help="which images to judge by")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="where the results go")] = None,
 ) -> None:
     """Judge a model: accuracy with its interval, scores of each class, confusion matrix, mistakes."""
     from convscope.evaluation.evaluation import describe, evaluate
@@ -120,11 +134,20 @@ def evaluate(
 @app.command()
 def explain(
     run: RunArgument,
-    images: Annotated[Optional[list[Path]], typer.Argument(metavar="[IMAGE]...", help="images to look at [default: held-out ones]")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="[IMAGE]...", help="images to look at [default: held-out ones]")
+    ] = None,
     *,
-    out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="where the figures and report.html go [default: the run]")] = None,
-    class_name: Annotated[Optional[str], typer.Option("--class", metavar="NAME", help="the class of the heat maps [default: the predicted]")] = None,
-    input_channel: Annotated[int, typer.Option("--channel", min=0, help="the input channel that filters are drawn for")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="where the figures and report.html go [default: the run]")
+    ] = None,
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME", help="the class of the heat maps [default: the predicted]"),
+    ] = None,
+    input_channel: Annotated[
+        int, typer.Option("--channel", min=0, help="the input channel that filters are drawn for")
+    ] = 0,
 ) -> None:
     """Show what the network sees: mistakes, filters, activations, heat maps, as PNG and in report.html."""
     from convscope.explanation.explanation import explain
@@ -135,18 +158,29 @@ def explain(
 @app.command()
 def predict(
     run: ModelArgument,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="files, folders, globs, or - for a list on standard input", show_default=False)],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...", help="files, folders, globs, or - for a list on standard input", show_default=False
+        ),
+    ],
     *,
-    out: Annotated[Optional[Path], typer.Option(metavar="FILE", help="the table [default: standard output]")] = None,
-    format: Annotated[Literal["csv", "reference"], typer.Option(help="`reference`: a column for each class, and id")] = "csv",
-    max_unreadable: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of unreadable images above which the exit code is 3")] = 0.05,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="the table [default: standard output]")] = None,
+    format: Annotated[
+        Literal["csv", "reference"], typer.Option(help="`reference`: a column for each class, and id")
+    ] = "csv",
+    max_unreadable: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="share of unreadable images above which the exit code is 3")
+    ] = 0.05,
 ) -> None:
     """Classify images: one row for each, in order. Needs no TensorFlow."""
     from convscope.deployment.prediction import predict
 
     done = predict(run, images, out=out, format=format)
     if done.unreadable:
-        remarks().print(f"{done.unreadable:,} of {plural(done.count, 'image')} unreadable: their rows say why", markup=False)
+        remarks().print(
+            f"{done.unreadable:,} of {plural(done.count, 'image')} unreadable: their rows say why", markup=False
+        )
     if out is not None:
         remarks().print(f"{plural(done.count, 'row')} in {out}", markup=False)
     if done.unreadable > max_unreadable * done.count:
@@ -154,7 +188,11 @@ def predict(
 
 
 @app.command()
-def demo(out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="the run folder [default: the next free runs/N]")] = None) -> None:
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="the run folder [default: the next free runs/N]")
+    ] = None,
+) -> None:
     """Train, evaluate, explain and predict on handwritten digits, in a minute."""
     from convscope.demo import demo
 
@@ -188,7 +226,9 @@ def _tell_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="say the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="say the version")
+    ] = False,
 ) -> None:
     """From a folder of images to a convolutional classifier that you can train, trust, see inside of, and ship."""
 

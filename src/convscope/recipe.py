@@ -48,10 +48,13 @@ class Recipe:
     max_refused: float = _says(0.05, "largest share of unusable images that training still starts with")
     batch_size: int = _says(32, "images per optimisation step")
     learning_rate: float = _says(1e-4, "Adam's learning rate")
-    epochs: int | None = _says(None, f"passes over the training images (default {DEFAULT_EPOCHS}, unless steps are set)")
+    epochs: int | None = _says(
+        None, f"passes over the training images (default {DEFAULT_EPOCHS}, unless steps are set)"
+    )
     steps: int | None = _says(None, "optimisation steps, in place of epochs")
     patience: int = _says(
-        5, "epochs without a better validation loss after which training stops and the best weights are given back; 0: never"
+        5,
+        "epochs without a better validation loss until training stops and gives back the best weights; 0: never",
     )
     seed: int = _says(0, "everything drawn at random follows from it: split, first weights, order")
 
@@ -66,10 +69,14 @@ class Recipe:
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise RecipeError(found=f"not TOML: {error}", expected="lines like `image_size = 128`", fix="mend the file") from None
+            raise RecipeError(
+                found=f"not TOML: {error}", expected="lines like `image_size = 128`", fix="mend the file"
+            ) from None
         if (version := table.pop("format", FORMAT)) != FORMAT:
             raise RecipeError(
-                found=f"a recipe of format {version!r}", expected=f"format {FORMAT}", fix="use the convscope that wrote it"
+                found=f"a recipe of format {version!r}",
+                expected=f"format {FORMAT}",
+                fix="use the convscope that wrote it",
             )
         return cls(**_known(table))
 
@@ -139,14 +146,20 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
-        raise _wrong(name, value, {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, kind.__name__))
+        raise _wrong(
+            name, value, {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, kind.__name__)
+        )
     return value
 
 
 def _check_ranges(recipe: Recipe) -> None:
     halvings = len(recipe.filters)
     checks = (
-        ("image_size", 2**halvings <= recipe.image_size <= 4096, f"{2**halvings} to 4096 (each of {halvings} blocks halves it)"),
+        (
+            "image_size",
+            2**halvings <= recipe.image_size <= 4096,
+            f"{2**halvings} to 4096 (each of {halvings} blocks halves it)",
+        ),
         ("channels", recipe.channels in (1, 3), "1 or 3"),
         ("filters", halvings > 0 and all(1 <= count <= 65536 for count in recipe.filters), "one or more counts from 1"),
         ("dense_units", 1 <= recipe.dense_units <= 65536, "1 to 65536"),
@@ -168,4 +181,6 @@ def _check_ranges(recipe: Recipe) -> None:
 
 
 def _wrong(name: str, value: Any, expected: str) -> RecipeError:
-    return RecipeError(found=f"{name} = {value!r}", expected=expected, fix=f"change `{name}` (flag --{name.replace('_', '-')})")
+    return RecipeError(
+        found=f"{name} = {value!r}", expected=expected, fix=f"change `{name}` (flag --{name.replace('_', '-')})"
+    )

@@ -96,7 +96,9 @@ def new_run(path: Path | None, *, recipe: Recipe, data: Path) -> Run:
         run = Run(path)
         if path.exists() and (not path.is_dir() or any(not each.name.startswith(".") for each in path.iterdir())):
             raise RunError(
-                found=f"{path} exists already", expected="a new run folder", fix="choose another --out, or go on with --resume"
+                found=f"{path} exists already",
+                expected="a new run folder",
+                fix="choose another --out, or go on with --resume",
             )
         path.mkdir(parents=True, exist_ok=True)
     write_whole(run.recipe_file, recipe.to_toml())  # a folder with a recipe is a run
@@ -178,7 +180,9 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def write_table(path: Path, header: Sequence[str], rows: Iterator[Sequence[object]] | Sequence[Sequence[object]]) -> None:
+def write_table(
+    path: Path, header: Sequence[str], rows: Iterator[Sequence[object]] | Sequence[Sequence[object]]
+) -> None:
     """Write a CSV file whole: UTF-8, comma, `\\n`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -197,7 +201,9 @@ def read_table(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             return list(csv.DictReader(file))
     except (OSError, csv.Error) as error:
-        raise RunError(found=f"{path}: {error}", expected="a CSV file of a run", fix="restore it, or train again") from None
+        raise RunError(
+            found=f"{path}: {error}", expected="a CSV file of a run", fix="restore it, or train again"
+        ) from None
 
 
 def write_json(path: Path, facts: Mapping[str, Any]) -> None:
@@ -214,9 +220,13 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(found=f"{path}: {error}", expected="a JSON file of a run", fix="restore it, or train again") from None
+        raise RunError(
+            found=f"{path}: {error}", expected="a JSON file of a run", fix="restore it, or train again"
+        ) from None
     if not isinstance(facts, dict) or facts.get("format", FORMAT) != FORMAT:
-        raise RunError(found=f"{path} is of another format", expected=f"format {FORMAT}", fix="use the convscope that wrote it")
+        raise RunError(
+            found=f"{path} is of another format", expected=f"format {FORMAT}", fix="use the convscope that wrote it"
+        )
     return facts
 
 

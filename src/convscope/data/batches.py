@@ -49,7 +49,9 @@ class Order:
         return shuffled[: self.steps_per_epoch * size].reshape(self.steps_per_epoch, size)
 
 
-def training_batches(images: NDArray[np.uint8], labels: NDArray[np.int32], order: Order, *, start: int) -> Iterator[Batch]:
+def training_batches(
+    images: NDArray[np.uint8], labels: NDArray[np.int32], order: Order, *, start: int
+) -> Iterator[Batch]:
     """Batches from step `start` on, without end: images (B, size, size, channels) uint8 and labels (B,) int32."""
     epoch, first = divmod(start, order.steps_per_epoch)
     while True:

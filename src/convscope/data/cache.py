@@ -94,7 +94,9 @@ def clear_caches(folder: Path | None = None) -> int:
 
 def fingerprint(root: Path, paths: Sequence[str], square: Square) -> str:
     """20 hexadecimal digits that change when a file or the decoding does."""
-    digest = hashlib.sha256(f"{FORMAT} {PIL.__version__} {square} {os.path.realpath(root)}".encode("utf-8", "surrogateescape"))
+    digest = hashlib.sha256(
+        f"{FORMAT} {PIL.__version__} {square} {os.path.realpath(root)}".encode("utf-8", "surrogateescape")
+    )
     for path in paths:
         try:
             found = os.stat(root / path)
@@ -133,7 +135,9 @@ def _decode_into(file: Path, root: Path, paths: Sequence[str], square: Square) -
     with file.open("wb", buffering=0) as pixels, progress("decoding images", len(paths), unit="images") as bar:
         for batch in _batches(decode_files((root / path for path in paths), square)):
             # plain writes: on a full disk they raise, where a memory map would end the process with SIGBUS
-            pixels.write(b"".join(bytes(square.num_bytes) if each.image is None else each.image.tobytes() for each in batch))
+            pixels.write(
+                b"".join(bytes(square.num_bytes) if each.image is None else each.image.tobytes() for each in batch)
+            )
             rows += [(each.sha256, each.reason) for each in batch]
             bar.advance(len(batch))
         os.fsync(pixels.fileno())

@@ -83,10 +83,11 @@ def check_dataset(dataset: Dataset, *, max_refused: float) -> None:
     """
     num_refused, num_files = len(dataset.refused), len(dataset.samples)
     if num_refused > max_refused * num_files:
+        first = dataset.refused[0]
         reasons = Counter(sample.reason for sample in dataset.refused).most_common(3)
         raise FolderError(
-            found=f"{num_refused:,} of {num_files:,} images refused, such as {dataset.refused[0].path}: {dataset.refused[0].reason}",
-            expected=f"at most {max_refused:.1%} refused ({', '.join(f'{count:,} {reason}' for reason, count in reasons)})",
+            found=f"{num_refused:,} of {num_files:,} images refused, such as {first.path}: {first.reason}",
+            expected=f"at most {max_refused:.1%} ({', '.join(f'{count:,}: {reason}' for reason, count in reasons)})",
             fix="mend or remove them (the table above says which and why), or allow more with --max-refused",
         )
     counts = count_samples(dataset)
@@ -119,7 +120,8 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
 def read_samples(path: Path) -> list[Sample]:
     """Read data.csv back."""
     return [
-        Sample(row["path"], row["class"], row["split"], row["group"], row["sha256"], row["reason"]) for row in read_table(path)
+        Sample(row["path"], row["class"], row["split"], row["group"], row["sha256"], row["reason"])
+        for row in read_table(path)
     ]
 
 
@@ -133,7 +135,7 @@ def _check_classes(listing: Listing) -> None:
 
 
 def _join(listing: Listing, decoded: Cache) -> tuple[list[Sample], NDArray[np.uint8]]:
-    """One sample per listed file. Files refused before decoding come last, so that rows of pixels stay rows of samples."""
+    """One sample per listed file; files refused before decoding come last, so that row i of the pixels is sample i."""
     samples: list[Sample] = []
     listed = [item for item in listing.items if not item.reason]
     for item, sha256, reason in zip(listed, decoded.sha256, decoded.reasons, strict=True):

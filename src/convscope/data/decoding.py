@@ -74,7 +74,7 @@ def decode_files(paths: Iterable[str | Path], square: Square, *, workers: int | 
         square: what every image becomes.
         workers: child processes; None: one per core, and none at all for a few images.
     """
-    chunks = _chunks(map(os.fspath, paths))
+    chunks = _chunks(os.fspath(path) for path in paths)
     first = list(itertools.islice(chunks, INLINE_IMAGES // CHUNK_IMAGES))
     if workers is None and sum(map(len, first)) < INLINE_IMAGES:
         yield from (decode_file(path, square) for chunk in first for path in chunk)

@@ -34,7 +34,7 @@ NUMBERED = re.compile(r"(.+?)[ ._-]*\(?\d+\)?$")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file that claims to be an image. `split` is None where the person did not deal it; `reason` is "" if listed well."""
+    """One file that claims to be an image. `split` is None where nobody dealt it; `reason` is "" if it is usable."""
 
     path: str
     label: str
@@ -74,7 +74,9 @@ def list_folder(data: Path, *, label_from_name: bool = False) -> Listing:
     if data.is_file():
         return _read_manifest(data)
     if not data.is_dir():
-        raise FolderError(found=f"no folder at {data}", expected="a folder with one sub-folder per class", fix="check the path")
+        raise FolderError(
+            found=f"no folder at {data}", expected="a folder with one sub-folder per class", fix="check the path"
+        )
     walk = Walk(data)
     listing = _label_by_name(walk) if label_from_name else _label_by_folder(walk)
     if not any(not item.reason for item in listing.items):
@@ -83,7 +85,7 @@ def list_folder(data: Path, *, label_from_name: bool = False) -> Listing:
 
 
 def label_of_name(name: str) -> str | None:
-    """The class that a file's name tells: what stands before its number. `cat.0.jpg` -> `cat`; None without a number."""
+    """The class that a file's name tells: what stands before its number, as in `cat.0.jpg`; None without a number."""
     match = NUMBERED.match(Path(name).stem)
     return unicodedata.normalize("NFC", match[1]) if match else None
 
@@ -127,7 +129,11 @@ class Walk:
             with os.scandir(self.root / inside) as entries:
                 visible = [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
         except OSError as error:
-            reason = "folder without permission to read" if isinstance(error, PermissionError) else f"folder: {error.strerror}"
+            reason = (
+                "folder without permission to read"
+                if isinstance(error, PermissionError)
+                else f"folder: {error.strerror}"
+            )
             if not any(item.path == inside for item in self.unreadable):
                 self.unreadable.append(Item(inside, label, reason=reason))
             return []
@@ -141,7 +147,9 @@ def _label_by_folder(walk: Walk) -> Listing:
     deals = has_train and (len(given) > 1 or given == folders)  # else `train` may be a class, beside `plane`
     if deals and len(given) < len(folders):
         walk.ignored["folders beside the splits"] += len(folders) - len(given)
-    places: list[tuple[Split | None, str]] = [(SPLIT_NAMES[name.lower()], f"{name}/") for name in given] if deals else [(None, "")]
+    places: list[tuple[Split | None, str]] = (
+        [(SPLIT_NAMES[name.lower()], f"{name}/") for name in given] if deals else [(None, "")]
+    )
     items: list[Item] = []
     empty: list[str] = []
     for split, prefix in places:
@@ -181,7 +189,9 @@ def _read_manifest(file: Path) -> Listing:
         name = (row.get("split") or "").strip().lower()
         if name and name not in SPLIT_NAMES:
             raise FolderError(
-                found=f"split {name!r} in line {line} of {file}", expected="train, validation, test, or nothing", fix="mend that line"
+                found=f"split {name!r} in line {line} of {file}",
+                expected="train, validation, test, or nothing",
+                fix="mend that line",
             )
         split = SPLIT_NAMES[name] if name else None
         reason = "no path" if not path else "no label" if not label else ""
@@ -191,7 +201,9 @@ def _read_manifest(file: Path) -> Listing:
         items.append(Item(path, label, split, reason))
     listing = Listing(file.parent, tuple(items), {})
     if not items:
-        raise FolderError(found=f"no rows in {file}", expected="lines of `path,label`", fix="check how the manifest was made")
+        raise FolderError(
+            found=f"no rows in {file}", expected="lines of `path,label`", fix="check how the manifest was made"
+        )
     return listing
 
 

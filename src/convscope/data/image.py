@@ -96,7 +96,7 @@ def read_image(source: Path | bytes, *, size: int, fit: Fit = "stretch", channel
 
 
 def _decode(image: Image.Image, size: int) -> Image.Image:
-    """Decode and turn upright. Large JPEGs are decoded at 1/2, 1/4 or 1/8, never below twice the size that is wanted."""
+    """Decode and turn upright. Large JPEGs are decoded at 1/2, 1/4 or 1/8, never below twice the size."""
     if image.format in ("JPEG", "MPO"):
         image.draft(None, (2 * size, 2 * size))
     image.load()

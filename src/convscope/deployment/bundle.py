@@ -54,7 +54,9 @@ def open_bundle(model: Path) -> Bundle:
     """
     path = _find(model)
     if path.stat().st_size > MAX_BYTES:
-        raise BundleError(found=f"{path} has over {MAX_BYTES // 2**30} GB", expected="a model of convscope", fix="check the path")
+        raise BundleError(
+            found=f"{path} has over {MAX_BYTES // 2**30} GB", expected="a model of convscope", fix="check the path"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cores()
     options.log_severity_level = QUIET
@@ -64,7 +66,9 @@ def open_bundle(model: Path) -> Bundle:
         facts = json.loads(text)
     except Exception as error:  # ONNX Runtime's errors share no base class but this
         reason = re.sub(r"\s+", " ", str(error))[:200]
-        raise BundleError(found=f"{path} cannot be opened: {reason}", expected="a model of convscope", fix="export it again") from None
+        raise BundleError(
+            found=f"{path} cannot be opened: {reason}", expected="a model of convscope", fix="export it again"
+        ) from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise BundleError(
             found=f"{path} has no description of convscope, or one of another format",

@@ -30,8 +30,8 @@ WEIGHTS = "weights.safetensors"
 
 def export_model(
     folder: Path, model: Any, recipe: Recipe, *, classes: Sequence[str], sample: NDArray[np.uint8]
-) -> float:
-    """Write the bundle: model.onnx, model.json, labels.txt and the weights; then check that it answers as the network does.
+) -> None:
+    """Write the bundle: model.onnx, model.json, labels.txt, weights; then check that it answers as the network does.
 
     Args:
         folder: where it goes; what is there is replaced, in one rename.
@@ -40,7 +40,7 @@ def export_model(
         classes: names in the order of the probabilities.
         sample: (n, size, size, channels) uint8, images to compare the answers on.
 
-    Returns: the largest difference of a probability between the network and the bundle.
+    The largest difference of a probability between the network and the bundle stands in model.json as `difference`.
 
     Raises:
         BundleError: they differ by more than float32 rounding explains.
@@ -52,7 +52,6 @@ def export_model(
     write_whole(part / "model.onnx", to_onnx(model, facts))
     write_whole(part / WEIGHTS, _weights_file(model))
     write_whole(part / "labels.txt", "".join(f"{name}\n" for name in classes))
-    write_json(part / "model.json", facts)
     difference = float(np.abs(open_bundle(part).predict(sample) - model(sample, training=False).numpy()).max())
     if not difference <= TOLERANCE:
         raise BundleError(
@@ -60,8 +59,8 @@ def export_model(
             expected=f"at most {TOLERANCE:g}",
             fix="please report this, with the versions in environment.json",
         )
+    write_json(part / "model.json", {**facts, "difference": difference})
     _replace_folder(part, folder)
-    return difference
 
 
 def describe_model(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
@@ -74,7 +73,11 @@ def describe_model(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
         "image_size": recipe.image_size,
         "channels": recipe.channels,
         "fit": recipe.fit,
-        "input": {"name": "image", "shape": ["batch", recipe.image_size, recipe.image_size, recipe.channels], "dtype": "uint8"},
+        "input": {
+            "name": "image",
+            "shape": ["batch", recipe.image_size, recipe.image_size, recipe.channels],
+            "dtype": "uint8",
+        },
         "outputs": {"probabilities": ["batch", len(classes)], "features": ["batch", "width"]},
         "version": convscope.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

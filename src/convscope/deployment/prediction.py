@@ -45,16 +45,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What `predict` did: how many inputs, how many of them unreadable, and where the table is (None: standard output)."""
+    """What `predict` did: how many inputs, how many unreadable, and where the table is (None: standard output)."""
 
     count: int
     unreadable: int
     out: Path | None
 
 
-def predict(
-    model: Path, images: Iterable[str], *, out: Path | None = None, format: Format = "csv"
-) -> Predictions:
+def predict(model: Path, images: Iterable[str], *, out: Path | None = None, format: Format = "csv") -> Predictions:
     """Classify images and write a table with one row for each input, in input order.
 
     Args:

@@ -15,7 +15,7 @@ from convscope.data.folder import Item, list_folder
 from convscope.deployment.bundle import Bundle, open_bundle
 from convscope.deployment.prediction import answer_files
 from convscope.errors import FolderError
-from convscope.evaluation.metrics import Metrics, format_confusion, summarize
+from convscope.evaluation.metrics import Metrics, Scores, format_confusion, summarize
 from convscope.evaluation.mistakes import Mistake, find_mistakes, write_mistakes
 from convscope.run import Run, open_run, read_json, write_json
 from convscope.terminal import plural, printable, progress, remarks
@@ -23,7 +23,10 @@ from convscope.terminal import plural, printable, progress, remarks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SPLIT_ORDER = ("test", "validation")  # which split speaks for a model: the one that nothing was chosen on, if there is one
+SPLIT_ORDER = (
+    "test",
+    "validation",
+)  # which split speaks for a model: the one that nothing was chosen on, if there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,7 @@ class Evaluation:
     folder: Path
 
 
-def evaluate(
-    model: Path, data: Path | None = None, *, split: str | None = None, out: Path | None = None
-) -> Evaluation:
+def evaluate(model: Path, data: Path | None = None, *, split: str | None = None, out: Path | None = None) -> Evaluation:
     """Judge a model and write metrics.json, mistakes.csv and the confusion matrix as a figure.
 
     Args:
@@ -104,10 +105,16 @@ def describe(evaluation: Evaluation) -> str:
         "",
         format_confusion(metrics.confusion, list(metrics.classes)),
     ]
+    if metrics.split == "validation":
+        lines.append(
+            "these images also chose the best epoch; for a figure that nothing was chosen on, train with --test 0.1"
+        )
     if evaluation.absent:
         lines.append(f"no image of: {', '.join(map(printable, evaluation.absent))}")
     if evaluation.unknown:
-        lines.append(f"left out, since the model does not know the class: {', '.join(map(printable, evaluation.unknown))}")
+        lines.append(
+            f"left out, since the model does not know the class: {', '.join(map(printable, evaluation.unknown))}"
+        )
     for path, reason in evaluation.unreadable[:5]:
         lines.append(f"left out, unreadable: {printable(path)}: {reason}")
     if (more := len(evaluation.unreadable) - 5) > 0:
@@ -120,10 +127,12 @@ def _class_lines(metrics: Metrics) -> Iterator[str]:
     width = max(8, *(min(len(printable(name)), 24) for name in metrics.classes))
     yield f"{'class':<{width}}  precision  recall     F1  images"
     for name, each in metrics.classes.items():
-        values = "".join(f"{figure.value:>{space}.1%}" for figure, space in ((each.precision, 11), (each.recall, 8), (each.f1, 7)))
-        yield f"{printable(name)[:24]:<{width}}{values}{each.support:>8,}"
-    macro = metrics.macro
-    yield f"{'macro':<{width}}{macro.precision.value:>11.1%}{macro.recall.value:>8.1%}{macro.f1.value:>7.1%}{metrics.count:>8,}"
+        yield _score_line(f"{printable(name)[:24]:<{width}}", each, each.support)
+    yield _score_line(f"{'macro':<{width}}", metrics.macro, metrics.count)
+
+
+def _score_line(name: str, scores: Scores, count: int) -> str:
+    return f"{name}{scores.precision.value:>11.1%}{scores.recall.value:>8.1%}{scores.f1.value:>7.1%}{count:>8,}"
 
 
 def _truth_of_run(run: Run, split: str | None) -> Truth:
@@ -153,7 +162,9 @@ def _truth_of_folder(model: Path, data: Path, split: str | None) -> Truth:
         return Truth(listing.root, usable, "all")
     items = tuple(item for item in usable if item.split == chosen)
     if not items:
-        raise FolderError(found=f"no split {chosen!r} in {data}", expected="a split of the folder", fix="leave --split out")
+        raise FolderError(
+            found=f"no split {chosen!r} in {data}", expected="a split of the folder", fix="leave --split out"
+        )
     return Truth(listing.root, items, chosen)
 
 
@@ -174,7 +185,9 @@ def _answer(
             bar.advance()
     if not rows:
         path, reason = unreadable[0]
-        raise FolderError(found=f"no readable image in {root}: {path}: {reason}", expected="the images", fix="check the folder")
+        raise FolderError(
+            found=f"no readable image in {root}: {path}: {reason}", expected="the images", fix="check the folder"
+        )
     return paths, np.array(labels, np.int64), np.stack(rows), unreadable
 
 
@@ -184,7 +197,9 @@ def _folder_for(model: Path, data: Path) -> Path:
     name = data.absolute().name or "data"
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
         place = base / f"{name}{suffix}"
-        if not (place / "metrics.json").exists() or read_json(place / "metrics.json").get("data") == str(data.absolute()):
+        if not (place / "metrics.json").exists() or read_json(place / "metrics.json").get("data") == str(
+            data.absolute()
+        ):
             return place
     return place
 

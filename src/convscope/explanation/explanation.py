@@ -74,7 +74,10 @@ def explain(
     sections = [
         Section("overview", "全貌", tuple(_overview(run, held_out))),
         Section("filters", "滤波器", tuple(_filters(network, input_channel))),
-        *(Section(photo.name, "", tuple(_inside(network, photo, number, target))) for number, photo in enumerate(chosen, 1)),
+        *(
+            Section(photo.name, "", tuple(_inside(network, photo, number, target)))
+            for number, photo in enumerate(chosen, 1)
+        ),
     ]
     with progress("drawing", sum(len(section.drawings) for section in sections), unit="figures") as bar:
         for drawing in (each for section in sections for each in section.drawings):
@@ -83,7 +86,7 @@ def explain(
     return write_report(folder / "report.html", run=run, sections=sections, figures=folder / "figures")
 
 
-def _overview(run: Run, held_out: Sequence[Photo], ) -> Iterator[Drawing]:
+def _overview(run: Run, held_out: Sequence[Photo]) -> Iterator[Drawing]:
     """Learning curves, confusion, a grid of held-out images, mistakes."""
     if not (run.path / "metrics.json").exists():
         evaluate(run.path)
@@ -93,7 +96,9 @@ def _overview(run: Run, held_out: Sequence[Photo], ) -> Iterator[Drawing]:
         columns = {name: [row[name] for row in history] for name in history[0]}
         yield Drawing("history", "Learning curves", "学习曲线", figures.plot_history(columns))
     confusion = np.array(metrics["confusion"], np.int64)
-    yield Drawing("confusion", "Confusion matrix", "混淆矩阵", figures.plot_confusion(confusion, list(metrics["classes"])))
+    yield Drawing(
+        "confusion", "Confusion matrix", "混淆矩阵", figures.plot_confusion(confusion, list(metrics["classes"]))
+    )
     classes = list(metrics["classes"])
     grid = np.stack([photo.image for photo in held_out])
     guesses = [classes[int(photo.probabilities.argmax())] for photo in held_out]
@@ -123,8 +128,7 @@ def _filters(network: Network, input_channel: int) -> Iterator[Drawing]:
     for name in names:
         weights = filters_of(network.model, name)
         channel = min(input_channel, weights.shape[2] - 1)
-        title = f"{name}: filters for input channel {channel}"
-        figure = figures.plot_filters(weights, input_channel=channel, title=title)
+        figure = figures.plot_filters(weights, input_channel=channel, title=name)
         yield Drawing(f"filters_{name}", f"Filters of {name}", "滤波器", figure)
 
 
@@ -151,7 +155,7 @@ def _held_out(run: Run, network: Network) -> list[Photo]:
     for sample in samples:
         turns[sample.label] = turn = turns.get(sample.label, 0) + 1
         order.append((turn, sample.label, sample.path))
-    photos = []
+    photos: list[Photo] = []
     for _, label, path in sorted(order):
         if len(photos) == GRID_IMAGES:
             break
@@ -159,7 +163,9 @@ def _held_out(run: Run, network: Network) -> list[Photo]:
             photos.append(_photo(network, _root(run) / path, label))
     if not photos:
         raise FolderError(
-            found=f"none of the run's held-out images in {_root(run)}", expected="the images that it was trained on", fix="put them back"
+            found=f"none of the run's held-out images in {_root(run)}",
+            expected="the images that it was trained on",
+            fix="put them back",
         )
     return photos
 
@@ -180,7 +186,9 @@ def _photo(network: Network, path: Path, true: str | None) -> Photo:
 
 def _class_index(network: Network, name: str) -> int:
     if name not in network.classes:
-        raise RecipeError(found=f"class {name!r}", expected=f"one of {', '.join(network.classes[:20])}", fix="change --class")
+        raise RecipeError(
+            found=f"class {name!r}", expected=f"one of {', '.join(network.classes[:20])}", fix="change --class"
+        )
     return network.classes.index(name)
 
 

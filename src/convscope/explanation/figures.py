@@ -26,6 +26,7 @@ from PIL import Image
 
 from convscope.evaluation.metrics import num_columns, shorten
 from convscope.run import write_whole
+from convscope.terminal import printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,9 +50,9 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 9,
     "axes.edgecolor": QUIET,
     "axes.spines.top": False,
-    "figure.constrained_layout.h_pad": 0.08,
-    "figure.constrained_layout.w_pad": 0.08,
     "axes.spines.right": False,
+    "figure.constrained_layout.h_pad": 0.08,  # inches
+    "figure.constrained_layout.w_pad": 0.08,
     "font.size": 9,
     "legend.frameon": False,
     "xtick.color": QUIET,
@@ -60,7 +61,7 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
 }
 # the first that are installed draw what DejaVu Sans, which comes with Matplotlib, does not have
-CJK_FONTS = (  # fmt: skip
+CJK_FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans SC",
     "Source Han Sans SC",
@@ -143,6 +144,8 @@ def plot_confusion(confusion: NDArray[np.int64], classes: Sequence[str]) -> Figu
         classes: the names of the classes.
     """
     num_classes = len(classes)
+    if confusion.shape != (num_classes, num_classes):
+        raise ValueError(f"found a matrix of shape {confusion.shape}; expected ({num_classes}, {num_classes})")
     support = confusion.sum(axis=1, keepdims=True)
     shares = np.where(support > 0, confusion / np.maximum(support, 1), np.nan)
     ticks = range(0, num_classes, math.ceil(num_classes / MOST_LABELLED_CLASSES))
@@ -218,7 +221,7 @@ def plot_heatmap(image: NDArray[np.uint8], heat: NDArray[np.floating], *, title:
     left.set_title("image")
     right.imshow(Image.fromarray(picture).convert("L"), cmap="gray", vmin=0, vmax=255)
     drawn = right.imshow(strength, cmap="YlOrRd", vmin=0.0, vmax=1.0, alpha=0.1 + 0.65 * strength)
-    right.set_title(title)
+    right.set_title(printable(title))
     for axes in (left, right):
         axes.set_axis_off()
     _add_scale(right, drawn, 3.4, "heat")
@@ -359,7 +362,7 @@ def _draw_mosaic(tiles: NDArray[np.floating], scale: Normalize, colormap: str, t
     axes.set_yticks([row + 0.5 for row in down], [str(row * columns) for row in down])
     axes.tick_params(length=0, labeltop=True, labelbottom=False, labelcolor=QUIET)
     axes.spines[:].set_visible(False)
-    axes.set_title(title)
+    axes.set_title(printable(title))
     _add_scale(axes, drawn, width, "")
     return figure
 
@@ -383,9 +386,9 @@ def _grid_columns(count: int) -> int:
 
 def _stretch(heat: NDArray[np.floating], height: int, width: int) -> NDArray[np.float64]:
     """Heat of any size to (height, width) float64, its largest as 1."""
-    if heat.ndim != 2 or not (heat >= 0).all():
+    if heat.ndim != 2 or not (np.isfinite(heat) & (heat >= 0)).all():
         raise ValueError(
-            f"found heat of shape {heat.shape} from {heat.min()} to {heat.max()}; expected (any, any), at least 0"
+            f"found heat of shape {heat.shape} from {heat.min()} to {heat.max()}; expected (any, any), finite, at least 0"
         )
     large = Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
     strength = np.maximum(np.asarray(large, np.float64), 0.0)  # cubic curves undershoot

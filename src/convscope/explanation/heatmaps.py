@@ -1,8 +1,10 @@
-"""Where the network looked: Grad-CAM.
+"""Where the network looked: Grad-CAM, with the gradient kept in its place.
 
-Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017
-(arXiv 1610.02391): the channels of the last block, each weighed by how much the class's logit grows with it, summed,
-and what speaks against the class cut off.
+Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391) weighs each channel of the last block by the mean of the
+class's gradient over all places. That mean is right for a network that itself averages over places; one that flattens,
+as `classic` does, gives each place weights of its own, and the mean may light up places that had no part in the answer.
+So each place is weighed by its own gradient (HiResCAM, Draelos and Carin 2020, arXiv 2011.08891); after a global
+average pooling the two are the same.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convscope.models.catalog import outputs_of
-from convscope.models.frameworks import tf
+from convscope.models.frameworks import keras, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 def last_block_of(model: Any) -> str:
     """The name of the last of `block1`, `block2`, ..."""
-    blocks = [layer.name for layer in model.layers if layer.name.removeprefix("block").isdecimal()]
+    blocks: list[str] = [layer.name for layer in model.layers if layer.name.removeprefix("block").isdecimal()]
     return max(blocks, key=lambda name: int(name.removeprefix("block")))
 
 
@@ -41,13 +43,10 @@ def grad_cam(model: Any, image: NDArray[np.uint8], class_index: int) -> NDArray[
         tape.watch(outputs[block])
         logit = _head_of(model, block)(outputs[block], training=False)[0, class_index]
     gradient = tape.gradient(logit, outputs[block])
-    weights = tf.reduce_mean(gradient, axis=(1, 2))  # (1, h, w, c) -> (1, c): mean over places
-    heat = tf.einsum("nhwc,nc->nhw", outputs[block], weights)  # weigh channels, then sum them
+    heat = tf.reduce_sum(outputs[block] * gradient, axis=-1)  # (1, h, w, c) -> (1, h, w): what each place adds
     return np.asarray(tf.nn.relu(heat)[0], np.float32)
 
 
 def _head_of(model: Any, block: str) -> Any:
     """The part of the network from a block to the logits."""
-    from convscope.models.frameworks import keras
-
     return keras.Model(model.get_layer(block).output, model.get_layer("logits").output)

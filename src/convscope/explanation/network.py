@@ -1,4 +1,4 @@
-"""The network of a finished run, rebuilt from its recipe and its weights; no graph or code is ever loaded from a file."""
+"""The network of a finished run, rebuilt from its recipe and weights; no graph or code is ever loaded from a file."""
 
 from __future__ import annotations
 
@@ -37,5 +37,7 @@ def load_network(run: Run) -> Network:
     try:
         set_weights(model, load_file(file))
     except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise RunError(found=f"{file}: {error}", expected="the weights of this run's network", fix="train again") from None
+        raise RunError(
+            found=f"{file}: {error}", expected="the weights of this run's network", fix="train again"
+        ) from None
     return Network(model, run.recipe, classes)

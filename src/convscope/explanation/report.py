@@ -40,7 +40,9 @@ def write_report(path: Path, *, run: Run, sections: Sequence[Section], figures: 
     """Write the page, the PNG files of `figures` inside it; returns its path."""
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["percent"] = _percent
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     pictures = {

@@ -1,4 +1,4 @@
-"""The bricks of a network, each a function from tensor to tensor; each gives its last layer the name it was asked for."""
+"""The bricks of a network, each a function from tensor to tensor that gives its last layer the name it is asked for."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ def scale(tensor: Tensor) -> Tensor:
 
 def convolve(tensor: Tensor, filters: int, *, name: str, start: Start) -> Tensor:
     """A 3x3 convolution, 2x2 maximum, ReLU: (B, h, w, c) -> (B, h // 2, w // 2, filters)."""
-    tensor = layers.Conv2D(filters, 3, padding="same", name=f"{name}_convolution", **start.of(f"{name}_convolution"))(tensor)
-    tensor = layers.MaxPooling2D(2, name=f"{name}_pool")(tensor)  # before the ReLU: the same values, a quarter of the work
+    tensor = layers.Conv2D(filters, 3, padding="same", name=f"{name}_convolution", **start.of(f"{name}_convolution"))(
+        tensor
+    )
+    tensor = layers.MaxPooling2D(2, name=f"{name}_pool")(
+        tensor
+    )  # before the ReLU: the same values, a quarter of the work
     return layers.ReLU(name=name)(tensor)
 
 

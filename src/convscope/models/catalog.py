@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def build_network(recipe: Recipe, num_classes: int) -> Any:
     """The network that a recipe describes, with first weights from its seed.
 
-    Returns: a `keras.Model` from `image` uint8 to `probabilities`; its layers include `block1`..., `features`, `logits`.
+    Returns: a `keras.Model` from `image` uint8 to `probabilities`, with layers `block1`..., `features`, `logits`.
     """
     shape = (recipe.image_size, recipe.image_size, recipe.channels)
     return classic(shape, num_classes, filters=recipe.filters, dense_units=recipe.dense_units, seed=recipe.seed)

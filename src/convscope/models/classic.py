@@ -28,8 +28,8 @@ def classic(
         dense_units: width of the dense layer, the network's features.
         seed: the first weights follow from it.
 
-    Returns: a `keras.Model` from `image` (B, height, width, channels) uint8 to `probabilities` (B, classes) float32, with
-        the layers `block1`, `block2`, ..., `features` (B, dense_units) and `logits` (B, classes).
+    Returns: a `keras.Model` from `image` (B, height, width, channels) uint8 to `probabilities` (B, classes) float32,
+        with the layers `block1`, `block2`, ..., `features` (B, dense_units) and `logits` (B, classes).
     """
     start = Start(seed, deviation=DEVIATION, bias=DEVIATION)
     image = blocks.images(shape)

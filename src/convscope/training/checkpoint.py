@@ -44,7 +44,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     files = {
-        ARRAYS: save({name: array for name, array in sorted(checkpoint.arrays.items())}),
+        ARRAYS: save(dict(sorted(checkpoint.arrays.items()))),
         FACTS: json.dumps(dict(checkpoint.facts), ensure_ascii=False).encode(),
     }
     for name, data in files.items():
@@ -95,5 +95,3 @@ def _read(place: Path) -> Checkpoint:
 def _places(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, oldest first."""
     return sorted(place for place in folder.glob("step-*") if place.is_dir()) if folder.is_dir() else []
-
-

@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Inside the block the first signal only makes the function that is given say True; a second one acts as it always did."""
+    """Inside the block a first signal only makes the given function say True; a second acts as it always did."""
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
         yield requested.is_set

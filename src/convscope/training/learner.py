@@ -16,6 +16,7 @@ import numpy as np
 
 from convscope.data.batches import Order, Prefetch, evaluation_batches, training_batches
 from convscope.data.dataset import Dataset, check_dataset, open_dataset
+from convscope.deployment.exporting import export_model
 from convscope.models.catalog import build_network, read_weights, set_weights
 from convscope.recipe import Recipe
 from convscope.training.checkpoint import Checkpoint
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 JUDGED_AT_ONCE = 256  # images per evaluation step
+COMPARED_IMAGES = 32  # on which a saved model must answer as the network does
 
 
 class Learner:
@@ -153,6 +155,17 @@ class Learner:
         """The probabilities of each class, (n, classes) float32, of images (n, size, size, channels) uint8."""
         parts = np.split(images, range(JUDGED_AT_ONCE, len(images), JUDGED_AT_ONCE))
         return np.concatenate([self.model(part, training=False).numpy() for part in parts])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the network as a bundle, which `evaluate` and `predict` take; returns its folder.
+
+        Raises:
+            BundleError: the bundle does not answer as the network does.
+        """
+        place = Path(folder)
+        sample = self.dataset.images[self.dataset.rows("validation")[:COMPARED_IMAGES]]
+        export_model(place, self.model, self.recipe, classes=self.dataset.classes, sample=sample)
+        return place
 
     def restore_best(self) -> None:
         """Put back the weights of the epoch with the lowest validation loss, where the recipe's patience kept them."""

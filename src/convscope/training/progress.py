@@ -57,9 +57,11 @@ def tell_dataset(dataset: Dataset, *, console: Console | None = None) -> None:
 
 def _class_table(dataset: Dataset) -> Table:
     counts = count_samples(dataset)
-    columns = [split for split in SPLITS if any(counts[name, split] for name in dataset.classes)]
+    columns: list[str] = [split for split in SPLITS if any(counts[name, split] for name in dataset.classes)]
     columns += ["refused"] * bool(dataset.refused)
-    table = Table(title=Text(f"{plural(len(dataset.samples), 'image')} in {printable(str(dataset.root))}"), title_justify="left")
+    table = Table(
+        title=Text(f"{plural(len(dataset.samples), 'image')} in {printable(str(dataset.root))}"), title_justify="left"
+    )
     table.add_column("class")
     for column in columns:
         table.add_column(column, justify="right")
@@ -104,7 +106,9 @@ class Display:
             self.live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.live is not None:
             self.live.stop()
 
@@ -118,7 +122,9 @@ class Display:
         state = f"loss {loss:.3f}  accuracy {accuracy:.1%}  {self._pace(step)}"
         if self.live is not None:
             epoch = (step - 1) // self.steps_per_epoch + 1
-            self.live.update(self.task, completed=step, state=state, description=f"epoch {epoch}, step {step:,}/{self.total:,}")
+            self.live.update(
+                self.task, completed=step, state=state, description=f"epoch {epoch}, step {step:,}/{self.total:,}"
+            )
         elif self.shown - self.started > PLAIN_SECONDS:
             self.console.print(f"step {step:,} of {self.total:,}  {state}", markup=False)
 
@@ -126,7 +132,8 @@ class Display:
         """Print the line of an epoch."""
         num_epochs = -(-self.total // self.steps_per_epoch)
         self.console.print(
-            f"epoch {row.epoch}/{num_epochs}  step {row.step:,}  training loss {row.loss:.4f}  accuracy {row.accuracy:.1%}"
+            f"epoch {row.epoch}/{num_epochs}  step {row.step:,}"
+            f"  training loss {row.loss:.4f}  accuracy {row.accuracy:.1%}"
             f"  validation loss {row.val_loss:.4f}  accuracy {row.val_accuracy:.1%}  {self._pace(row.step)}",
             markup=False,
         )

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from convscope.data.dataset import check_dataset, open_dataset, read_samples, write_samples
-from convscope.deployment.exporting import export_model
 from convscope.errors import Interrupted, RunError
 from convscope.recipe import Recipe
 from convscope.run import Run, keep_environment, new_run, write_table
@@ -77,7 +76,7 @@ def base_recipe(file: Path | None, *, out: Path | None, resume: bool) -> Recipe:
 
 
 def _run_to_resume(out: Path | None, resume: bool) -> Run | None:
-    """The run in `out`, where it is to be gone on with and has begun; a run that was killed before it began starts anew."""
+    """The run in `out` to go on with; None where it is to begin, also since it was killed before it had begun."""
     return Run(out) if resume and out is not None and Run(out).recipe_file.is_file() else None
 
 
@@ -109,11 +108,14 @@ def _finish(run: Run, learner: Learner) -> None:
     if learner.recipe.patience and best is not None:
         learner.restore_best()
         if best.step != learner.step:
-            remarks().print(f"kept the weights of epoch {best.epoch}, which has the lowest validation loss, {best.val_loss:.4f}")
-    sample = learner.dataset.images[learner.dataset.rows("validation")[:32]]
-    difference = export_model(run.model, learner.model, learner.recipe, classes=learner.dataset.classes, sample=sample)
-    run.log("done", step=learner.step, seconds=round(learner.seconds, 3), onnx_difference=difference)
-    remarks().print(f"trained {learner.step:,} steps in {clock(learner.seconds)}; the model is in {run.model}", markup=False)
+            remarks().print(
+                f"kept the weights of epoch {best.epoch}, which has the lowest validation loss, {best.val_loss:.4f}"
+            )
+    learner.save(run.model)
+    run.log("done", step=learner.step, seconds=round(learner.seconds, 3))
+    remarks().print(
+        f"trained {learner.step:,} steps in {clock(learner.seconds)}; the model is in {run.model}", markup=False
+    )
 
 
 def _recipe_of(run: Run, recipe: Recipe | None) -> Recipe:
@@ -165,7 +167,11 @@ def _tell_start(run: Run, learner: Learner, total: int) -> None:
 
 
 def _record(run: Run, learner: Learner, row: Epoch, log_scalars: Any) -> None:
-    write_table(run.history_file, [each.name for each in fields(Epoch)], [list(asdict(each).values()) for each in learner.history])
+    write_table(
+        run.history_file,
+        [each.name for each in fields(Epoch)],
+        [list(asdict(each).values()) for each in learner.history],
+    )
     run.log("epoch", **asdict(row))
     log_scalars(row)
 
@@ -174,7 +180,9 @@ def _interrupted(run: Run, learner: Learner, total: int, data: Path) -> Interrup
     run.log("interrupted", step=learner.step)
     command = shlex.join(["convscope", "train", str(data), "--out", str(run.path), "--resume"])
     return Interrupted(
-        found=f"stopped at step {learner.step:,} of {total:,}", expected=f"everything is saved in {run.path}", fix=f"go on with: {command}"
+        found=f"stopped at step {learner.step:,} of {total:,}",
+        expected=f"everything is saved in {run.path}",
+        fix=f"go on with: {command}",
     )
 
 
@@ -182,7 +190,7 @@ def _interrupted(run: Run, learner: Learner, total: int, data: Path) -> Interrup
 def _tensorboard_log(run: Run, wanted: bool) -> Iterator[Any]:
     """A function that logs an epoch for TensorBoard, or does nothing."""
     if not wanted:
-        yield lambda row: None
+        yield lambda _: None
         return
     from convscope.models.frameworks import tf
 
