@@ -16,6 +16,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import tables
+
 import convscope
 from convscope.recipe import Recipe
 
@@ -42,9 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def write_pages(root: Path) -> None:
     """Write every page that is made from the code."""
-    for place, make in PAGES.items():
+    for place, text in made_pages(root):
         (root / place).parent.mkdir(parents=True, exist_ok=True)
-        (root / place).write_text(make(), encoding="utf-8")
+        (root / place).write_text(text, encoding="utf-8")
 
 
 def find_problems(root: Path) -> Iterator[str]:
@@ -53,6 +55,15 @@ def find_problems(root: Path) -> Iterator[str]:
     yield from find_broken_links(root)
     yield from find_untranslated_commands(root)
     yield from find_stale_notebooks(root)
+
+
+def made_pages(root: Path) -> Iterator[tuple[str, str]]:
+    """Every page that is made from the code or has tables made from figures, as it should be now."""
+    for place, make in PAGES.items():
+        yield place, make()
+    for name in tables.READMES:
+        if (root / name).exists():
+            yield name, tables.fill(root / name)
 
 
 # ---- pages made from the code
@@ -84,9 +95,8 @@ def commands_page() -> str:
 
 def python_page() -> str:
     """Every public name: how it is called, and what it says of itself."""
-    things = [(name, getattr(convscope, name)) for name in convscope.__all__]
-    called = [(name, thing) for name, thing in things if inspect.isclass(thing) or inspect.isroutine(thing)]
-    sections = "".join(_section(name, thing) for name, thing in called)
+    names = [name for name in convscope.__all__ if name != "__version__"]
+    sections = "".join(_section(name, getattr(convscope, name)) for name in names)
     return f"# In Python\n\n{NOTE}\n```python\nimport convscope\n```\n{sections}"
 
 
@@ -202,10 +212,10 @@ def _docstring(thing: Any) -> str:
 
 def find_stale_pages(root: Path) -> Iterator[str]:
     """The pages that are not what the code would make now."""
-    for place, make in PAGES.items():
+    for place, text in made_pages(root):
         file = root / place
         old = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        diff = list(difflib.unified_diff(old, make().splitlines(), "as it is", "as it should be", lineterm="", n=1))
+        diff = list(difflib.unified_diff(old, text.splitlines(), "as it is", "as it should be", lineterm="", n=1))
         if diff:
             more = [f"... and {len(diff) - DIFF_LINES} lines more"] if len(diff) > DIFF_LINES else []
             changes = "\n".join(f"    {line}" for line in diff[:DIFF_LINES] + more)

@@ -24,7 +24,7 @@ _HOMES = {
     "predict": "convscope.deployment.prediction",
     "Bundle": "convscope.deployment.bundle",
     "open_bundle": "convscope.deployment.bundle",
-    "demo": "convscope.demo",
+    "demo": "convscope.demonstration",
     "ConvscopeError": "convscope.errors",
 }
 __all__ = ["__version__", *sorted(_HOMES)]

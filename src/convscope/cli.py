@@ -194,7 +194,7 @@ def demo(
     ] = None,
 ) -> None:
     """Train, evaluate, explain and predict on handwritten digits, in a minute."""
-    from convscope.demo import demo
+    from convscope.demonstration import demo
 
     demo(out)
 

@@ -21,6 +21,7 @@ import numpy as np
 import PIL
 
 from convscope.data.decoding import Decoded, Square, decode_files
+from convscope.data.image import READING
 from convscope.errors import CacheError, RunError
 from convscope.run import read_json, read_table, sync_folder, write_json, write_table
 from convscope.terminal import progress
@@ -95,7 +96,7 @@ def clear_caches(folder: Path | None = None) -> int:
 def fingerprint(root: Path, paths: Sequence[str], square: Square) -> str:
     """20 hexadecimal digits that change when a file or the decoding does."""
     digest = hashlib.sha256(
-        f"{FORMAT} {PIL.__version__} {square} {os.path.realpath(root)}".encode("utf-8", "surrogateescape")
+        f"{FORMAT} {READING} {PIL.__version__} {square} {os.path.realpath(root)}".encode("utf-8", "surrogateescape")
     )
     for path in paths:
         try:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from convscope.recipe import Fit
 
+READING = 1  # to be counted up when the same bytes give other pixels: decoded images are kept under it
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 PLUGINS = (TiffImagePlugin, WebPImagePlugin)  # importing them is what makes Pillow know these formats
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # JPEG opens MPO too, which many phones write and call .jpg

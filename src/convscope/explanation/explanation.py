@@ -72,8 +72,8 @@ def explain(
     chosen = [_photo(network, Path(image), None) for image in images] or _one_per_class(held_out)
     folder = out or run.path
     sections = [
-        Section("overview", "全貌", tuple(_overview(run, held_out))),
-        Section("filters", "滤波器", tuple(_filters(network, input_channel))),
+        Section("Overview", "全貌", tuple(_overview(run, held_out))),
+        Section("Filters", "滤波器", tuple(_filters(network, input_channel))),
         *(
             Section(photo.name, "", tuple(_inside(network, photo, number, target)))
             for number, photo in enumerate(chosen, 1)

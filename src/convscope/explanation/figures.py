@@ -6,13 +6,14 @@ arrays give the same PNG bytes.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import matplotlib
 import numpy as np
@@ -21,6 +22,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
@@ -31,7 +33,10 @@ from convscope.terminal import printable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Arguments = ParamSpec("Arguments")
+
 DOTS_PER_INCH = 120
+LAYOUT_PASSES = 2  # the second sees how much room the first left
 MOST_IMAGES = 24
 GRID_COLUMNS = 6
 MOST_SCORES = 10
@@ -51,6 +56,7 @@ STYLE: dict[Any, Any] = {
     "axes.edgecolor": QUIET,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "figure.dpi": DOTS_PER_INCH,
     "figure.constrained_layout.h_pad": 0.08,  # inches
     "figure.constrained_layout.w_pad": 0.08,
     "font.size": 9,
@@ -90,14 +96,31 @@ class NotebookFigure(Figure):
 def _style() -> Iterator[None]:
     """Matplotlib's own defaults and our few changes, whatever style the person works in; theirs comes back after."""
     installed = {font.name for font in fontManager.ttflist}
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # letters that no installed font has are drawn as boxes, which says it once, where a warning for each would not
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in CJK_FONTS if name in installed)]
         yield
 
 
-@_style()
+def _drawing(plot: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Let `plot` draw in our style, and settle where everything goes."""
+
+    @functools.wraps(plot)
+    def drawing(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with _style():
+            figure = plot(*args, **kwargs)
+            layout = ConstrainedLayoutEngine()
+            for _ in range(LAYOUT_PASSES):
+                layout.execute(figure)  # here, once: if each drawing did it, things would move by a hair each time
+        return figure
+
+    return drawing
+
+
+@_drawing
 def plot_images(images: NDArray[np.uint8], true: Sequence[str], predicted: Sequence[str] | None = None) -> Figure:
     """A grid of images, the true class above each and the predicted one below it, in red where it is wrong.
 
@@ -114,7 +137,7 @@ def plot_images(images: NDArray[np.uint8], true: Sequence[str], predicted: Seque
     return _draw_grid(images, above, below, colors)
 
 
-@_style()
+@_drawing
 def plot_mistakes(
     images: NDArray[np.uint8], true: Sequence[str], predicted: Sequence[str], confidence: Sequence[float]
 ) -> Figure:
@@ -133,7 +156,7 @@ def plot_mistakes(
     return _draw_grid(images, above, below, [WRONG] * len(below))
 
 
-@_style()
+@_drawing
 def plot_confusion(confusion: NDArray[np.int64], classes: Sequence[str]) -> Figure:
     """The confusion matrix: counts in the cells, colours by the share of the true class, so that each row sums to 1.
 
@@ -152,7 +175,7 @@ def plot_confusion(confusion: NDArray[np.int64], classes: Sequence[str]) -> Figu
     names = [shorten(classes[tick], NAME_COLUMNS) for tick in ticks]
     longest = max(map(num_columns, names)) * 0.075  # inches
     side = min(max(0.55 * num_classes, 2.2), 8.5)
-    figure = NotebookFigure(figsize=(side + longest + 1.4, side + longest + 0.5), layout="constrained")
+    figure = NotebookFigure(figsize=(side + longest + 1.4, side + longest + 0.5))
     axes = figure.add_subplot()
     # of many classes most cells are near 0: the root tells them apart
     scale = PowerNorm(0.5 if num_classes > MOST_COUNTED_CLASSES else 1.0, 0.0, 1.0)
@@ -168,7 +191,7 @@ def plot_confusion(confusion: NDArray[np.int64], classes: Sequence[str]) -> Figu
     return figure
 
 
-@_style()
+@_drawing
 def plot_filters(weights: NDArray[np.floating], *, input_channel: int = 0, title: str = "filters") -> Figure:
     """The filters of a convolution, as they weigh one of its input channels: blue negative, red positive, white 0.
 
@@ -187,7 +210,7 @@ def plot_filters(weights: NDArray[np.floating], *, input_channel: int = 0, title
     return _draw_mosaic(tiles, Normalize(-limit, limit), "RdBu_r", f"{title}, input channel {input_channel}")
 
 
-@_style()
+@_drawing
 def plot_activations(activation: NDArray[np.floating], *, title: str = "activations") -> Figure:
     """What a layer makes of one image: all its channels, one colour scale.
 
@@ -204,7 +227,7 @@ def plot_activations(activation: NDArray[np.floating], *, title: str = "activati
     return _draw_mosaic(tiles, Normalize(low, high), "viridis", title)
 
 
-@_style()
+@_drawing
 def plot_heatmap(image: NDArray[np.uint8], heat: NDArray[np.floating], *, title: str = "heat map") -> Figure:
     """An image, and beside it the same image in grey under its heat, from pale at 0 to red at the largest, which is 1.
 
@@ -215,7 +238,7 @@ def plot_heatmap(image: NDArray[np.uint8], heat: NDArray[np.floating], *, title:
     """
     picture = _displayable(image[None])[0]
     strength = _stretch(heat, picture.shape[0], picture.shape[1])
-    figure = NotebookFigure(figsize=(8.0, 4.0), layout="constrained")
+    figure = NotebookFigure(figsize=(8.0, 4.0))
     left, right = figure.subplots(1, 2)
     left.imshow(picture, cmap="gray", vmin=0, vmax=255)
     left.set_title("image")
@@ -228,7 +251,7 @@ def plot_heatmap(image: NDArray[np.uint8], heat: NDArray[np.floating], *, title:
     return figure
 
 
-@_style()
+@_drawing
 def plot_history(history: Mapping[str, Sequence[float | None]]) -> Figure:
     """Loss and accuracy by epoch, in training and in validation; a dotted line marks the lowest validation loss.
 
@@ -236,7 +259,7 @@ def plot_history(history: Mapping[str, Sequence[float | None]]) -> Figure:
         history: columns with Keras's names: epoch, loss, accuracy, val_loss, val_accuracy; values may be None or NaN,
             columns may be missing, others are passed over.
     """
-    figure = NotebookFigure(figsize=(9.0, 3.6), layout="constrained")
+    figure = NotebookFigure(figsize=(9.0, 3.6))
     panels = figure.subplots(1, 2)
     epochs = np.array(history["epoch"], np.float64)
     columns = {name: np.array(values, np.float64) for name, values in history.items()}  # None becomes NaN
@@ -257,7 +280,7 @@ def plot_history(history: Mapping[str, Sequence[float | None]]) -> Figure:
     return figure
 
 
-@_style()
+@_drawing
 def plot_scores(probabilities: NDArray[np.floating], classes: Sequence[str]) -> Figure:
     """The score of each class for one image, as bars, the highest on top; of more than 10 classes the 10 highest.
 
@@ -268,7 +291,7 @@ def plot_scores(probabilities: NDArray[np.floating], classes: Sequence[str]) -> 
     if probabilities.shape != (len(classes),):
         raise ValueError(f"found probabilities of shape {probabilities.shape}; expected ({len(classes)},)")
     order = np.argsort(-probabilities, kind="stable")[:MOST_SCORES].tolist()
-    figure = NotebookFigure(figsize=(6.0, 0.8 + 0.34 * len(order)), layout="constrained")
+    figure = NotebookFigure(figsize=(6.0, 0.8 + 0.34 * len(order)))
     axes = figure.add_subplot()
     bars = axes.barh(range(len(order)), probabilities[order], color=[RIGHT, *[QUIET] * (len(order) - 1)])
     axes.bar_label(bars, [f"{probabilities[each]:.1%}" for each in order], padding=4)
@@ -287,9 +310,7 @@ def plot_scores(probabilities: NDArray[np.floating], classes: Sequence[str]) -> 
 
 def to_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file of 120 dots per inch; the same figure gives the same bytes."""
-    with _style(), warnings.catch_warnings():
-        # letters that no installed font has are drawn as boxes, which says it once, where a warning for each would not
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with _style():
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
         return file.getvalue()
@@ -308,7 +329,7 @@ def _draw_grid(images: NDArray[np.uint8], above: Sequence[str], below: Sequence[
     columns = max(1, min(len(pictures), GRID_COLUMNS))
     rows = max(1, math.ceil(len(pictures) / columns))
     lines = 1 + max((text.count("\n") + 1 for text in below if text), default=0)
-    figure = NotebookFigure(figsize=(1.9 * columns, (1.95 + 0.2 * lines) * rows), layout="constrained")
+    figure = NotebookFigure(figsize=(1.9 * columns, (1.95 + 0.2 * lines) * rows))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_visible(False)
@@ -339,7 +360,7 @@ def _write_counts(axes: Axes, confusion: NDArray[np.int64], shares: NDArray[np.f
     size = min(11.0, 60 / widest * (1.0 if len(confusion) <= 12 else 0.7))
     for (row, column), count in np.ndenumerate(confusion):
         color = "white" if shares[row, column] > 0.55 else INK if count else QUIET
-        axes.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
+        axes.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=size, in_layout=False)
 
 
 def _draw_mosaic(tiles: NDArray[np.floating], scale: Normalize, colormap: str, title: str) -> Figure:
@@ -348,9 +369,7 @@ def _draw_mosaic(tiles: NDArray[np.floating], scale: Normalize, colormap: str, t
     rows = math.ceil(len(tiles) / columns)
     mosaic = _join_tiles(tiles, rows, columns)
     width = min(1.6 * columns, 8.5)
-    figure = NotebookFigure(
-        figsize=(width + 1.1, width * mosaic.shape[0] / mosaic.shape[1] + 0.7), layout="constrained"
-    )
+    figure = NotebookFigure(figsize=(width + 1.1, width * mosaic.shape[0] / mosaic.shape[1] + 0.7))
     axes = figure.add_subplot()
     extent = (0.0, columns, rows, 0.0)  # left, right, bottom, top: a tile is 1 wide and 1 high, the first at the top
     drawn = axes.imshow(
@@ -387,9 +406,8 @@ def _grid_columns(count: int) -> int:
 def _stretch(heat: NDArray[np.floating], height: int, width: int) -> NDArray[np.float64]:
     """Heat of any size to (height, width) float64, its largest as 1."""
     if heat.ndim != 2 or not (np.isfinite(heat) & (heat >= 0)).all():
-        raise ValueError(
-            f"found heat of shape {heat.shape} from {heat.min()} to {heat.max()}; expected (any, any), finite, at least 0"
-        )
+        found = f"shape {heat.shape} from {heat.min()} to {heat.max()}"
+        raise ValueError(f"found heat of {found}; expected (any, any), finite, at least 0")
     large = Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
     strength = np.maximum(np.asarray(large, np.float64), 0.0)  # cubic curves undershoot
     return strength / (float(strength.max()) or 1.0)

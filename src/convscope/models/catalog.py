@@ -40,5 +40,8 @@ def set_weights(model: Any, weights: Mapping[str, NDArray[np.generic]]) -> None:
     Raises:
         KeyError, ValueError: they are not this network's.
     """
+    paths = {weight.path for weight in model.weights}
+    if paths != weights.keys():
+        raise KeyError(", ".join(sorted(paths ^ weights.keys())))
     for weight in model.weights:
         weight.assign(weights[weight.path])

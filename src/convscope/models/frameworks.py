@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from convscope.errors import MissingExtra
+from convscope.errors import ConvscopeError, MissingExtra
 
 
 @contextmanager
@@ -52,8 +52,14 @@ def _load() -> tuple[Any, Any]:
             import keras
     except ModuleNotFoundError as error:
         raise MissingExtra(command="convscope train", module=str(error.name), extra="train") from None
-    if keras.backend.backend() != "tensorflow":
-        raise MissingExtra(command="convscope train", module="keras on the tensorflow backend", extra="train")
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ConvscopeError(
+            found=f"Keras, loaded on {backend} before convscope was",
+            expected="Keras on TensorFlow",
+            fix="set KERAS_BACKEND=tensorflow before Python starts",
+        )
+    keras.config.set_floatx("float32")  # the networks are written for these two, whatever ~/.keras/keras.json says
+    keras.config.set_image_data_format("channels_last")
     return tensorflow, keras
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: everything needed to go on exactly, written so that one is there whole or not at all.
 
 A checkpoint is a folder `step-N` with the arrays (safetensors), the facts (JSON) and a manifest of their SHA-256. It is
-written under another name, flushed, and renamed; the last two are kept. One whose hashes do not match is never used.
+written under another name, flushed, and renamed; the last two are kept. One that is not what was written is never used.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.numpy import load, save
+import numpy as np
+from safetensors import numpy as safetensors
 
 from convscope.errors import RunError
 from convscope.run import sync_folder, write_whole
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 FORMAT = 1
@@ -38,24 +38,31 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint into `folder` and drop all but the last two."""
-    place = folder / f"step-{checkpoint.step:010d}"
+    """Write a checkpoint into `folder`, and drop all but it and the one before.
+
+    Later ones are dropped too: they were damaged, or the training would have gone on from them.
+    """
+    place = folder / _name(checkpoint.step)
     part = folder / f".writing-{place.name}"
-    shutil.rmtree(part, ignore_errors=True)
+    for left in folder.glob(".writing-*"):  # by a kill
+        shutil.rmtree(left, ignore_errors=True)
     part.mkdir(parents=True)
     files = {
-        ARRAYS: save(dict(sorted(checkpoint.arrays.items()))),
+        ARRAYS: _to_safetensors(checkpoint.arrays),
         FACTS: json.dumps(dict(checkpoint.facts), ensure_ascii=False).encode(),
     }
     for name, data in files.items():
         write_whole(part / name, data)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     write_whole(part / MANIFEST, json.dumps({"format": FORMAT, "step": checkpoint.step, "sha256": hashes}))
-    shutil.rmtree(place, ignore_errors=True)  # of the same step: the same state, or a damaged one
+    if place.exists():  # of the same step: the same state, or a damaged one
+        place.rename(part.with_name(f"{part.name}-replaced"))
     part.rename(place)
     sync_folder(folder)
-    for old in _places(folder)[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    places = _places(folder)
+    now = places.index(place)
+    for other in (*places[: max(now + 1 - KEPT, 0)], *places[now + 1 :], *folder.glob(".writing-*")):
+        shutil.rmtree(other, ignore_errors=True)
     return place
 
 
@@ -80,16 +87,28 @@ def load_checkpoint(folder: Path, *, tell: Callable[[str], None]) -> Checkpoint 
     return None
 
 
+def _to_safetensors(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
+    """Arrays as the bytes of a safetensors file, ordered by name."""
+    # safetensors writes the memory of an array as it lies there, transposed ones included: put it in order first
+    return safetensors.save({name: np.asarray(array, order="C") for name, array in sorted(arrays.items())})
+
+
 def _read(place: Path) -> Checkpoint:
     manifest = json.loads((place / MANIFEST).read_bytes())
     if manifest["format"] != FORMAT:
         raise ValueError(f"format {manifest['format']}, not {FORMAT}")
+    if _name(manifest["step"]) != place.name:
+        raise ValueError(f"{MANIFEST} is not what was written")
     files = {}
     for name in (ARRAYS, FACTS):
         files[name] = (place / name).read_bytes()
         if hashlib.sha256(files[name]).hexdigest() != manifest["sha256"][name]:
             raise ValueError(f"{name} is not what was written")
-    return Checkpoint(int(manifest["step"]), load(files[ARRAYS]), json.loads(files[FACTS]))
+    return Checkpoint(manifest["step"], safetensors.load(files[ARRAYS]), json.loads(files[FACTS]))
+
+
+def _name(step: int) -> str:
+    return f"step-{step:010d}"
 
 
 def _places(folder: Path) -> list[Path]:

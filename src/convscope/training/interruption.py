@@ -18,16 +18,20 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
         yield requested.is_set
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}  # under nohup
 
-    def hear(number: int, _: FrameType | None) -> None:
+    def hear(_number: int, _frame: FrameType | None) -> None:
         requested.set()
-        signal.signal(number, before[signal.Signals(number)] or signal.SIG_DFL)
+        give_back()
 
-    for number in SIGNALS:
+    def give_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    for number in before:
         signal.signal(number, hear)
     try:
         yield requested.is_set
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        give_back()

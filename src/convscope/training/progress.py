@@ -62,7 +62,7 @@ def _class_table(dataset: Dataset) -> Table:
     table = Table(
         title=Text(f"{plural(len(dataset.samples), 'image')} in {printable(str(dataset.root))}"), title_justify="left"
     )
-    table.add_column("class")
+    table.add_column("class", overflow="fold")
     for column in columns:
         table.add_column(column, justify="right")
     for name in dataset.classes[:CLASSES_SHOWN]:
@@ -132,14 +132,15 @@ class Display:
         """Print the line of an epoch."""
         num_epochs = -(-self.total // self.steps_per_epoch)
         self.console.print(
-            f"epoch {row.epoch}/{num_epochs}  step {row.step:,}"
-            f"  training loss {row.loss:.4f}  accuracy {row.accuracy:.1%}"
-            f"  validation loss {row.val_loss:.4f}  accuracy {row.val_accuracy:.1%}  {self._pace(row.step)}",
+            f"epoch {row.epoch}/{num_epochs}: training loss {row.loss:.4f}, accuracy {row.accuracy:.1%};"
+            f" validation loss {row.val_loss:.4f}, accuracy {row.val_accuracy:.1%}; {clock(self._left(row.step))} left",
             markup=False,
         )
 
+    def _left(self, step: int) -> float:
+        """Seconds until the end, at the pace so far."""
+        return (time.monotonic() - self.started) / max(step - self.first, 1) * (self.total - step)
+
     def _pace(self, step: int) -> str:
-        seconds = time.monotonic() - self.started
-        done = max(step - self.first, 1)
-        left = seconds / done * (self.total - step)
-        return f"{done * self.batch_size / max(seconds, 1e-9):,.0f} images/s  {clock(left)} left"
+        pace = (step - self.first) * self.batch_size / max(time.monotonic() - self.started, 1e-9)
+        return f"{pace:,.0f} images/s  {clock(self._left(step))} left"

@@ -178,11 +178,10 @@ def _record(run: Run, learner: Learner, row: Epoch, log_scalars: Any) -> None:
 
 def _interrupted(run: Run, learner: Learner, total: int, data: Path) -> Interrupted:
     run.log("interrupted", step=learner.step)
-    command = shlex.join(["convscope", "train", str(data), "--out", str(run.path), "--resume"])
     return Interrupted(
-        found=f"stopped at step {learner.step:,} of {total:,}",
-        expected=f"everything is saved in {run.path}",
-        fix=f"go on with: {command}",
+        found=f"at step {learner.step:,} of {total:,}",
+        expected=f"everything, in {run.path}",
+        fix=shlex.join(["convscope", "train", str(data), "--out", str(run.path), "--resume"]),
     )
 
 

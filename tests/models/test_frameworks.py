@@ -1,0 +1,69 @@
+"""models/frameworks.py: TensorFlow is loaded quietly and as the networks need it, or it is said how to get it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a few lines in a Python of their own."""
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("module", ["tensorflow", "keras"])
+def test_missing_module_names_the_extra(module: str, tmp_path: Path) -> None:
+    """Without TensorFlow or Keras the error says what is missing and the command that installs it."""
+    if module == "keras":  # so that the five seconds of a real one are not spent
+        (tmp_path / "tensorflow.py").write_text("def constant(value): return value\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+sys.modules[{module!r}] = None
+from convscope.errors import MissingExtra
+try:
+    import convscope.models.frameworks
+except MissingExtra as error:
+    print(error.found, error.expected, error.fix, sep="\\n")
+"""
+    done = run_python(code)
+    assert done.stdout.splitlines() == [
+        f"`convscope train` needs the Python module '{module}', which is not installed",
+        "convscope with its extra [train]",
+        "pip install 'convscope[train]'",
+    ]
+    assert done.stderr == ""
+
+
+def test_failure_while_loading_is_shown(tmp_path: Path) -> None:
+    """What a broken TensorFlow wrote to standard error before it failed is not swallowed."""
+    broken = "import os\nos.write(2, b'libfoo.so: not found')\nraise RuntimeError('broken')\n"
+    (tmp_path / "tensorflow.py").write_text(broken)
+    done = run_python(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import convscope.models.frameworks")
+    assert done.returncode == 1
+    assert "libfoo.so: not found" in done.stderr
+    assert "RuntimeError: broken" in done.stderr
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_loading_is_quiet_and_heeds_no_settings(tmp_path: Path) -> None:
+    """Nothing is written on import, and a person's own Keras settings do not bend the networks."""
+    settings = {"backend": "jax", "floatx": "float16", "image_data_format": "channels_first", "epsilon": 1e-7}
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    code = """
+from convscope.models.frameworks import keras, tf
+from convscope.models.classic import classic
+model = classic((8, 8, 3), 2, filters=(4,), dense_units=5, seed=0)
+block = model.get_layer("block1").output
+print(keras.backend.backend(), tf.executing_eagerly(), tuple(block.shape), block.dtype)
+"""
+    done = run_python(code, KERAS_HOME=str(tmp_path))
+    assert (done.stdout, done.stderr) == ("tensorflow True (None, 4, 4, 4) float32\n", "")

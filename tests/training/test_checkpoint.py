@@ -1,0 +1,267 @@
+"""training/checkpoint.py: what was saved comes back to the bit, and what is not whole is never used."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convscope.errors import RunError
+from convscope.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+FILES = ("arrays.safetensors", "facts.json", "manifest.json")
+
+
+def make_checkpoint(step: int) -> Checkpoint:
+    """A state with every kind of array and fact that a training has."""
+    draw = np.random.default_rng(step)
+    arrays = {
+        "weights/logits/kernel": draw.normal(size=(3, 4)).astype("f4"),
+        "weights/logits/bias": np.array([np.nan, np.inf, -0.0, 1e-45], "f4"),
+        "adam/step": np.asarray(np.int64(2**62 + step)),
+        "tally/loss": np.asarray(np.float64(0.1) + step),
+        "best/empty": np.zeros((0, 5), "f4"),
+    }
+    facts = {"seconds": 0.1 + 0.2, "history": [{"epoch": 1, "loss": 1 / 3}], "best": None, "name": "猫"}
+    return Checkpoint(step, arrays, facts)
+
+
+def fail(text: str) -> None:
+    """Hear of no damage."""
+    raise AssertionError(text)
+
+
+def same_bits(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether two checkpoints are equal in every bit, type and shape."""
+
+    def bits(checkpoint: Checkpoint) -> object:
+        arrays = {name: (each.dtype, each.shape, each.tobytes()) for name, each in checkpoint.arrays.items()}
+        return checkpoint.step, arrays, checkpoint.facts
+
+    return bits(one) == bits(other)
+
+
+def flip(data: bytes, place: int) -> bytes:
+    """The same bytes with one bit of one of them changed."""
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def test_state_comes_back_to_the_bit(tmp_path: Path) -> None:
+    """Arrays of any shape, 0-d and empty ones, NaN and -0.0 too, and floats in the facts, are what they were."""
+    save_checkpoint(tmp_path, make_checkpoint(7))
+    loaded = load_checkpoint(tmp_path, tell=fail)
+    assert loaded is not None
+    assert same_bits(loaded, make_checkpoint(7))
+
+
+def test_arrays_of_any_layout_come_back(tmp_path: Path) -> None:
+    """A transposed or strided array is saved by its values, not by its memory."""
+    table = np.arange(12, dtype="f4").reshape(3, 4)
+    save_checkpoint(tmp_path, Checkpoint(1, {"transposed": table.T, "strided": table[:, ::2]}, {}))
+    loaded = load_checkpoint(tmp_path, tell=fail)
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded.arrays["transposed"], table.T)
+    np.testing.assert_array_equal(loaded.arrays["strided"], table[:, ::2])
+
+
+def test_infinite_losses_come_back(tmp_path: Path) -> None:
+    """A training that diverged can be saved and looked at, too."""
+    save_checkpoint(tmp_path, Checkpoint(1, {}, {"loss": math.inf, "val_loss": math.nan}))
+    loaded = load_checkpoint(tmp_path, tell=fail)
+    assert loaded is not None
+    assert loaded.facts["loss"] == math.inf
+    assert math.isnan(loaded.facts["val_loss"])
+
+
+def test_nothing_saved_is_no_checkpoint(tmp_path: Path) -> None:
+    """A folder that is missing or empty has none, and that is no error."""
+    assert load_checkpoint(tmp_path / "missing", tell=fail) is None
+    assert load_checkpoint(tmp_path, tell=fail) is None
+
+
+def test_last_two_are_kept(tmp_path: Path) -> None:
+    """The newest is used, the one before is kept, the others are gone, and nothing else lies in the folder."""
+    for step in (1, 2, 10, 1_000):
+        save_checkpoint(tmp_path, make_checkpoint(step))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["step-0000000010", "step-0000001000"]
+    loaded = load_checkpoint(tmp_path, tell=fail)
+    assert loaded is not None
+    assert loaded.step == 1_000
+
+
+def test_steps_are_ordered_by_number(tmp_path: Path) -> None:
+    """Step 10 comes after step 9."""
+    for step in (9, 10):
+        save_checkpoint(tmp_path, make_checkpoint(step))
+    loaded = load_checkpoint(tmp_path, tell=fail)
+    assert loaded is not None
+    assert loaded.step == 10
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "removed": lambda _: None,
+    "emptied": lambda _: b"",
+    "cut in half": lambda data: data[: len(data) // 2],
+    "cut by a byte": lambda data: data[:-1],
+    "first byte flipped": lambda data: flip(data, 0),
+    "middle byte flipped": lambda data: flip(data, len(data) // 2),
+    "last byte flipped": lambda data: flip(data, -1 % len(data)),
+    "made longer": lambda data: data + b"\0",
+    "zeroed, as after a power cut": lambda data: bytes(len(data)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_damage_is_named_and_the_one_before_is_used(tmp_path: Path, name: str, damage: str) -> None:
+    """Whichever file is damaged in whichever way, the person hears which checkpoint it was, and the other is used."""
+    save_checkpoint(tmp_path, make_checkpoint(1))
+    newest = save_checkpoint(tmp_path, make_checkpoint(2))
+    data = DAMAGES[damage]((newest / name).read_bytes())
+    (newest / name).unlink() if data is None else (newest / name).write_bytes(data)
+    told: list[str] = []
+    loaded = load_checkpoint(tmp_path, tell=told.append)
+    assert loaded is not None
+    assert same_bits(loaded, make_checkpoint(1))
+    assert len(told) == 1
+    assert f"checkpoint {newest} is damaged" in told[0]
+
+
+def test_any_flipped_byte_is_harmless(tmp_path: Path) -> None:
+    """Of every byte of every file: flipped, the state that is loaded is one that was saved, never a third one."""
+    save_checkpoint(tmp_path, make_checkpoint(1))
+    newest = save_checkpoint(tmp_path, make_checkpoint(12))
+    saved = {step: make_checkpoint(step) for step in (1, 12)}
+    detected = 0
+    for name in FILES:
+        whole = (newest / name).read_bytes()
+        for place in range(len(whole)):
+            (newest / name).write_bytes(flip(whole, place))
+            loaded = load_checkpoint(tmp_path, tell=lambda _: None)
+            assert loaded is not None
+            assert same_bits(loaded, saved[loaded.step]), (name, place)
+            detected += loaded.step == 1
+        (newest / name).write_bytes(whole)
+    assert detected > 500  # a few bytes between the words of the manifest mean nothing
+
+
+def test_files_of_another_checkpoint_are_no_substitute(tmp_path: Path) -> None:
+    """A whole checkpoint under another's name is damage: its step would not be the one that the name says."""
+    older = save_checkpoint(tmp_path, make_checkpoint(1))
+    newest = save_checkpoint(tmp_path, make_checkpoint(2))
+    for name in FILES:
+        (newest / name).write_bytes((older / name).read_bytes())
+    told: list[str] = []
+    loaded = load_checkpoint(tmp_path, tell=told.append)
+    assert loaded is not None
+    assert (loaded.step, len(told)) == (1, 1)
+
+
+def test_checkpoint_of_another_format_is_not_read(tmp_path: Path) -> None:
+    """A later convscope's checkpoint is refused, and the format that was found is said."""
+    place = save_checkpoint(tmp_path, make_checkpoint(1))
+    manifest = json.loads((place / "manifest.json").read_bytes())
+    (place / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+    told: list[str] = []
+    with pytest.raises(RunError):
+        load_checkpoint(tmp_path, tell=told.append)
+    assert "format 2, not 1" in told[0]
+
+
+def test_all_damaged_is_an_error(tmp_path: Path) -> None:
+    """Where every checkpoint is damaged, training does not silently begin anew."""
+    for step in (1, 2):
+        (save_checkpoint(tmp_path, make_checkpoint(step)) / "facts.json").unlink()
+    told: list[str] = []
+    with pytest.raises(RunError, match="no whole checkpoint among 2"):
+        load_checkpoint(tmp_path, tell=told.append)
+    assert len(told) == 2
+
+
+def test_damaged_one_is_replaced_and_two_whole_ones_stay(tmp_path: Path) -> None:
+    """After a damaged newest one, the next save leaves two whole ones, whether it is of the same step or an earlier."""
+    for step in (10, 20):
+        save_checkpoint(tmp_path, make_checkpoint(step))
+    (tmp_path / "step-0000000020" / "facts.json").write_bytes(b"{}")
+    save_checkpoint(tmp_path, make_checkpoint(15))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["step-0000000010", "step-0000000015"]
+    save_checkpoint(tmp_path, make_checkpoint(20))
+    loaded = load_checkpoint(tmp_path, tell=fail)
+    assert loaded is not None
+    assert same_bits(loaded, make_checkpoint(20))
+
+
+KILLED_EVERYWHERE = '''
+"""Save a checkpoint in a child that is killed before its n-th file operation, for every n; say what each leaves."""
+import os, shutil, signal, sys
+from pathlib import Path
+import numpy as np
+from convscope.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
+left = None  # operations until the kill; None: nobody is killed
+
+def count_down():
+    global left
+    if left is not None:
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(lambda event, _: count_down() if event in EVENTS else None)
+fsync = os.fsync
+os.fsync = lambda file: (count_down(), fsync(file))
+
+def checkpoint(step):
+    return Checkpoint(step, {"values": np.full(4, step)}, {"step": step})
+
+def damage(text):
+    print("damaged:", text)
+
+base, before = Path(sys.argv[1]), [int(word) for word in sys.argv[2:]]
+for operation in range(1000):
+    folder = base / str(operation)
+    for step in before:
+        save_checkpoint(folder, checkpoint(step))
+    child = os.fork()
+    if child == 0:
+        left = operation
+        save_checkpoint(folder, checkpoint(3))
+        os._exit(0)
+    survived = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    state = load_checkpoint(folder, tell=damage)
+    whole = state is None or (state.arrays["values"] == state.step).all() and state.facts["step"] == state.step
+    save_checkpoint(folder, checkpoint(4))
+    after = load_checkpoint(folder, tell=damage).step
+    rubbish = [each.name for each in folder.iterdir() if not each.name.startswith("step-")]
+    print(survived, state and state.step, bool(whole), after, rubbish)
+    shutil.rmtree(folder)
+    if survived:
+        break
+'''
+
+
+@pytest.mark.skipif(not hasattr(sys.modules["os"], "fork"), reason="needs os.fork")
+@pytest.mark.parametrize("before", [(1, 2), (), (2, 3)], ids=["third", "first", "same step again"])
+def test_kill_at_any_operation_leaves_a_whole_state(tmp_path: Path, before: tuple[int, ...]) -> None:
+    """Killed before its n-th file operation, for every n, a save leaves the state before it or its own, and no rubbish.
+
+    Nothing is ever reported as damaged, and the next save works.
+    """
+    words = [sys.executable, "-c", KILLED_EVERYWHERE, str(tmp_path), *map(str, before)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) > 15
+    newest, earlier = before[-1] if before else None, max((step for step in before if step != 3), default=None)
+    assert set(lines) <= {f"False {earlier} True 4 []", "False 3 True 4 []", "True 3 True 4 []"}, done.stdout
+    assert (lines[0], lines[-1]) == (f"False {newest} True 4 []", "True 3 True 4 []")
+    if newest != 3:
+        saved = [" 3 " in line for line in lines]
+        assert saved == sorted(saved)  # once it is there, it stays

@@ -1,0 +1,113 @@
+"""training/optimizer.py: the steps are those of Adam, and all of its state can be kept and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from convscope.models.frameworks import keras, tf
+from convscope.training.optimizer import Adam
+
+pytestmark = pytest.mark.tensorflow
+
+SHAPES = {"kernel": (3, 4), "bias": (4,)}
+Values = dict[str, NDArray[np.float64]]
+
+
+def draw(seed: int, scale: float = 1.0) -> Values:
+    """One array for each variable."""
+    generator = np.random.default_rng(seed)
+    return {name: generator.normal(0, scale, shape) for name, shape in SHAPES.items()}
+
+
+def adam_by_the_paper(start: Values, gradients: Sequence[Values], learning_rate: float) -> Values:
+    """Algorithm 1 of Kingma and Ba, 2015, in the order that ends its section 2 (epsilon at the plain root), in float64."""
+    values = dict(start)
+    means = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    squares = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    for step, gradient in enumerate(gradients, start=1):
+        rate = learning_rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        for name, slope in gradient.items():
+            means[name] = 0.9 * means[name] + 0.1 * slope
+            squares[name] = 0.999 * squares[name] + 0.001 * slope**2
+            values[name] = values[name] - rate * means[name] / (np.sqrt(squares[name]) + 1e-8)
+    return values
+
+
+def make_adam(start: Values, learning_rate: float = 0.01) -> Adam:
+    """An optimiser of variables with these values."""
+    variables = [tf.Variable(value.astype("f4")) for value in start.values()]
+    return Adam(variables, list(start), learning_rate=learning_rate)
+
+
+def take_steps(adam: Adam, gradients: Sequence[Values]) -> Values:
+    """Apply gradients as the training step does, in a compiled graph; returns the variables."""
+    apply = tf.function(lambda *slopes: adam.apply(slopes), autograph=False)
+    for gradient in gradients:
+        apply(*(tf.constant(slope.astype("f4")) for slope in gradient.values()))
+    return {name: variable.numpy() for name, variable in zip(SHAPES, adam.targets, strict=True)}
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
+def test_steps_are_those_of_the_paper(scale: float) -> None:
+    """Twelve steps agree with an independent Adam in NumPy, for small and for large gradients."""
+    start, gradients = draw(0), [draw(seed, scale) for seed in range(1, 13)]
+    ours = take_steps(make_adam(start), gradients)
+    theirs = adam_by_the_paper(start, gradients, 0.01)
+    for name in SHAPES:
+        assert abs(theirs[name] - start[name]).max() > 0.01
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=2e-6)
+
+
+def test_steps_are_those_of_keras() -> None:
+    """Keras's own Adam, with the same epsilon, goes the same way."""
+    start, gradients = draw(0), [draw(seed) for seed in range(1, 6)]
+    theirs = [tf.Variable(value.astype("f4")) for value in start.values()]
+    peer = keras.optimizers.Adam(0.01, epsilon=1e-8)
+    for gradient in gradients:
+        peer.apply_gradients(
+            [
+                (tf.constant(gradient[name].astype("f4")), variable)
+                for name, variable in zip(SHAPES, theirs, strict=True)
+            ]
+        )
+    ours = take_steps(make_adam(start), gradients)
+    for name, variable in zip(SHAPES, theirs, strict=True):
+        np.testing.assert_allclose(ours[name], variable.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_first_step_is_the_learning_rate_long() -> None:
+    """Whatever the gradient's size, the first step is one learning rate, against its sign."""
+    start, gradient = draw(0), draw(1)
+    moved = take_steps(make_adam(start, 0.125), [gradient])
+    for name in SHAPES:
+        np.testing.assert_allclose(moved[name] - start[name], -0.125 * np.sign(gradient[name]), rtol=1e-4)
+
+
+def test_state_is_complete() -> None:
+    """With its state and the variables put into another optimiser, the next steps are the same bits."""
+    gradients = [draw(seed) for seed in range(1, 8)]
+    one = make_adam(draw(0))
+    half = take_steps(one, gradients[:3])
+    other = make_adam(half)
+    for name, variable in other.state.items():
+        variable.assign(one.state[name].numpy())
+    expected, resumed = take_steps(one, gradients[3:]), take_steps(other, gradients[3:])
+    assert all((expected[name] == resumed[name]).all() for name in SHAPES)
+    forgetful = take_steps(make_adam(half), gradients[3:])
+    assert any((expected[name] != forgetful[name]).any() for name in SHAPES)
+
+
+def test_state_is_named_after_the_variables() -> None:
+    """A step counter, and a mean and a square for each variable, of its shape."""
+    shapes = {name: tuple(variable.shape) for name, variable in make_adam(draw(0)).state.items()}
+    assert shapes == {
+        "adam/step": (),
+        "adam/mean/kernel": (3, 4),
+        "adam/square/kernel": (3, 4),
+        "adam/mean/bias": (4,),
+        "adam/square/bias": (4,),
+    }
