@@ -19,13 +19,52 @@ from convscope.errors import MissingExtra, RecipeError
 
 FORMAT = 1
 DEFAULT_EPOCHS = 20
+LEAST_COMPACT = 16  # pixels
 
 Fit = Literal["stretch", "pad", "crop"]
-Network = Literal["classic"]
+Network = Literal["classic", "compact"]
+Optimizer = Literal["adam", "sgd"]
+Schedule = Literal["constant", "one-cycle"]
+
+# What an expert would choose for each network; a field that is not said takes its value from here at birth.
+BY_NETWORK: dict[str, dict[str, Any]] = {
+    "classic": {
+        "filters": (32, 32, 64),
+        "batch_size": 32,
+        "optimizer": "adam",
+        "learning_rate": 1e-4,
+        "schedule": "constant",
+        "weight_decay": 0.0,
+        "label_smoothing": 0.0,
+        "flip": False,
+        "shift": 0.0,
+        "sizes": (),
+        "size_shares": (),
+        "patience": 5,
+    },
+    "compact": {
+        "filters": (16, 32, 64, 128, 256),
+        "batch_size": 64,
+        "optimizer": "sgd",
+        "learning_rate": 0.08,
+        "schedule": "one-cycle",
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.1,
+        "flip": True,
+        "shift": 0.1,
+        "sizes": (0.5, 0.75),
+        "size_shares": (0.52, 0.26),
+        "patience": 0,
+    },
+}
 
 
 def _says(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
+
+
+def _by_network(help: str) -> Any:
+    return field(default=None, metadata={"help": help, "by_network": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,30 +75,40 @@ class Recipe:
         RecipeError: a value is of the wrong type or out of its range, or two choices exclude each other.
     """
 
-    network: Network = _says("classic", "the network: `classic` is three convolutions and two dense layers")
+    network: Network = _says("classic", "the network: `classic` is the reference's, `compact` learns fastest on a CPU")
     image_size: int = _says(128, "side of the square that every image is fitted to, in pixels")
     channels: int = _says(3, "3 for colour, 1 for grey")
     fit: Fit = _says("stretch", "how an image becomes square: `stretch` it, `pad` it with white, or `crop` its middle")
-    filters: tuple[int, ...] = _says((32, 32, 64), "filters of each convolution of `classic`, one per block")
-    dense_units: int = _says(128, "width of the dense layer before the classes")
+    filters: tuple[int, ...] = _by_network("filters of each block of `classic`; of stem, stages and end of `compact`")
+    dense_units: int = _says(128, "width of the dense layer before the classes, of `classic`")
     validation: float = _says(0.16, "share of the images that is held back to judge the training by")
     test: float = _says(0.0, "share of the images that is held back and never looked at while training")
     label_from_name: bool = _says(False, "take the class from the file's name: `cat.0.jpg` is a cat")
     max_refused: float = _says(0.05, "largest share of unusable images that training still starts with")
-    batch_size: int = _says(32, "images per optimisation step")
-    learning_rate: float = _says(1e-4, "Adam's learning rate")
+    batch_size: int = _by_network("images per optimisation step")
+    optimizer: Optimizer = _by_network("`adam`, or `sgd` with Nesterov momentum 0.9")
+    learning_rate: float = _by_network("the learning rate, the highest one where the schedule changes it")
+    schedule: Schedule = _by_network("`constant`, or `one-cycle`: straight up, then straight down to nothing")
+    weight_decay: float = _by_network("pull of every kernel towards 0, times the learning rate; `sgd` only")
+    label_smoothing: float = _by_network("share of the truth that is spread over all classes")
+    flip: bool = _by_network("mirror each image in every other epoch")
+    shift: float = _by_network("move images by up to this share of their side")
+    sizes: tuple[float, ...] = _by_network("smaller sizes to begin with, as shares of the image size")
+    size_shares: tuple[float, ...] = _by_network("share of the steps at each of these sizes")
     epochs: int | None = _says(
         None, f"passes over the training images (default {DEFAULT_EPOCHS}, unless steps are set)"
     )
     steps: int | None = _says(None, "optimisation steps, in place of epochs")
-    patience: int = _says(
-        5,
-        "epochs without a better validation loss until training stops and gives back the best weights; 0: never",
+    patience: int = _by_network(
+        "epochs without a better validation loss until training stops and gives back the best weights; 0: never"
     )
     seed: int = _says(0, "everything drawn at random follows from it: split, first weights, order")
 
     def __post_init__(self) -> None:
+        defaults = BY_NETWORK[_typed("network", self.network, _kinds()["network"])]
         for name, kind in _kinds().items():
+            if getattr(self, name) is None and name in defaults:
+                object.__setattr__(self, name, defaults[name])
             object.__setattr__(self, name, _typed(name, getattr(self, name), kind))
         _check_ranges(self)
 
@@ -103,6 +152,9 @@ class Recipe:
     def with_changes(self, changes: Mapping[str, Any]) -> Self:
         """This recipe with some fields changed; setting `steps` unsets `epochs` and the other way round."""
         known = _known(changes)
+        if known.get("network", self.network) != self.network:  # what was not chosen follows the network
+            ours = BY_NETWORK[self.network]
+            known = {name: None for name, value in ours.items() if getattr(self, name) == value} | known
         for one, other in (("steps", "epochs"), ("epochs", "steps")):
             if known.get(one) is not None and other not in known:
                 known[other] = None
@@ -142,7 +194,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         if isinstance(value, (list, tuple)):
             return tuple(_typed(name, each, options[0]) for each in value)
-        raise _wrong(name, value, "a list of whole numbers")
+        raise _wrong(name, value, "a list of numbers")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
@@ -154,20 +206,37 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
 
 def _check_ranges(recipe: Recipe) -> None:
     halvings = len(recipe.filters)
+    least = LEAST_COMPACT if recipe.network == "compact" else 2**halvings
+    sizes = recipe.sizes
     checks = (
-        (
-            "image_size",
-            2**halvings <= recipe.image_size <= 4096,
-            f"{2**halvings} to 4096 (each of {halvings} blocks halves it)",
-        ),
+        ("image_size", least <= recipe.image_size <= 4096, f"{least} to 4096 (blocks halve it)"),
         ("channels", recipe.channels in (1, 3), "1 or 3"),
-        ("filters", halvings > 0 and all(1 <= count <= 65536 for count in recipe.filters), "one or more counts from 1"),
+        (
+            "filters",
+            halvings > (recipe.network == "compact") * 2 and all(1 <= count <= 65536 for count in recipe.filters),
+            "counts from 1, three or more for `compact`",
+        ),
         ("dense_units", 1 <= recipe.dense_units <= 65536, "1 to 65536"),
         ("validation", 0 < recipe.validation < 1, "a share between 0 and 1, such as 0.16"),
         ("test", 0 <= recipe.test < 1 - recipe.validation, "a share that leaves images to train on"),
         ("max_refused", 0 <= recipe.max_refused <= 1, "a share from 0 to 1, such as 0.05"),
         ("batch_size", 1 <= recipe.batch_size <= 65536, "1 to 65536"),
         ("learning_rate", 0 < recipe.learning_rate <= 10, "above 0, at most 10"),
+        ("weight_decay", 0 <= recipe.weight_decay <= 1, "0 to 1"),
+        ("label_smoothing", 0 <= recipe.label_smoothing < 1, "0, or a share below 1 such as 0.1"),
+        ("shift", 0 <= recipe.shift <= 0.5, "0 to 0.5"),
+        (
+            "sizes",
+            all(least <= share * recipe.image_size <= recipe.image_size for share in sizes),
+            f"shares of the image size that leave {least} pixels",
+        ),
+        (
+            "size_shares",
+            len(recipe.size_shares) == len(sizes)
+            and sum(recipe.size_shares) < 1
+            and min(recipe.size_shares, default=1) > 0,
+            "as many shares as sizes, together below 1",
+        ),
         ("epochs", recipe.epochs is None or recipe.epochs >= 1, "1 or more"),
         ("steps", recipe.steps is None or recipe.steps >= 1, "1 or more"),
         ("patience", recipe.patience >= 0, "0 or more"),

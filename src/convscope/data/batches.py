@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from convscope.data.augmentation import Augmentation
 from convscope.randomness import generator
 
 if TYPE_CHECKING:
@@ -49,15 +50,34 @@ class Order:
         return shuffled[: self.steps_per_epoch * size].reshape(self.steps_per_epoch, size)
 
 
-def training_batches(
-    images: NDArray[np.uint8], labels: NDArray[np.int32], order: Order, *, start: int
-) -> Iterator[Batch]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """What is learned from, and how it is shown.
+
+    Attributes:
+        images: (n, size, size, channels) uint8 by size, the same images at each.
+        labels: (n,) int32.
+        order: which image is used when.
+        augmentation: what is changed at random.
+        size_of: the image size of a step.
+    """
+
+    images: Mapping[int, NDArray[np.uint8]]
+    labels: NDArray[np.int32]
+    order: Order
+    augmentation: Augmentation
+    size_of: Callable[[int], int]
+
+
+def training_batches(lessons: Lessons, *, start: int) -> Iterator[Batch]:
     """Batches from step `start` on, without end: images (B, size, size, channels) uint8 and labels (B,) int32."""
-    epoch, first = divmod(start, order.steps_per_epoch)
+    step = start
     while True:
-        for rows in order.epoch(epoch)[first:]:
-            yield images[rows], labels[rows]
-        epoch, first = epoch + 1, 0
+        epoch, first = divmod(step, lessons.order.steps_per_epoch)
+        for rows in lessons.order.epoch(epoch)[first:]:
+            images = lessons.images[lessons.size_of(step)][rows]
+            yield lessons.augmentation.apply(images, rows, epoch=epoch, step=step), lessons.labels[rows]
+            step += 1
 
 
 def evaluation_batches(

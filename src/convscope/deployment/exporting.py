@@ -89,7 +89,8 @@ def to_onnx(model: Any, facts: dict[str, Any]) -> bytes:
     import tf2onnx
 
     graph = outputs_of(model, "probabilities", "features")
-    signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8, name="image")]
+    shape = (None, facts["image_size"], facts["image_size"], facts["channels"])
+    signature = [tf.TensorSpec(shape, tf.uint8, name="image")]
     infer = tf.function(lambda image: graph(image, training=False), input_signature=signature)
     proto, _ = tf2onnx.convert.from_function(infer, input_signature=signature, opset=OPSET)
     entry = proto.metadata_props.add()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from convscope.models.classic import classic
+from convscope.models.compact import compact
 from convscope.models.frameworks import keras
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ def build_network(recipe: Recipe, num_classes: int) -> Any:
 
     Returns: a `keras.Model` from `image` uint8 to `probabilities`, with layers `block1`..., `features`, `logits`.
     """
+    if recipe.network == "compact":
+        return compact((None, None, recipe.channels), num_classes, filters=recipe.filters, seed=recipe.seed)
     shape = (recipe.image_size, recipe.image_size, recipe.channels)
     return classic(shape, num_classes, filters=recipe.filters, dense_units=recipe.dense_units, seed=recipe.seed)
 

@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.data.batches import Order, Prefetch, evaluation_batches, training_batches
+from convscope.data.augmentation import Augmentation
+from convscope.data.batches import Lessons, Order, Prefetch, evaluation_batches, training_batches
 from convscope.data.dataset import Dataset, check_dataset, open_dataset
+from convscope.data.scaling import images_at
 from convscope.deployment.exporting import export_model
 from convscope.models.catalog import build_network, read_weights, set_weights
 from convscope.recipe import Recipe
 from convscope.training.checkpoint import Checkpoint
 from convscope.training.interruption import stop_requests
-from convscope.training.optimizer import Adam
+from convscope.training.optimizer import Adam, NesterovSGD, Optimizer
 from convscope.training.progress import Display, Epoch
+from convscope.training.schedule import Schedule
 from convscope.training.step import Tally, make_evaluation_step, make_training_step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+WARMUP = 0.15  # share of the steps in which one-cycle goes up
 JUDGED_AT_ONCE = 256  # images per evaluation step
 COMPARED_IMAGES = 32  # on which a saved model must answer as the network does
 
@@ -63,6 +67,7 @@ class Learner:
         check_dataset(self.dataset, max_refused=self.recipe.max_refused)
         self.model = build_network(self.recipe, len(self.dataset.classes))
         self.order = Order(self.dataset.rows("train"), self.recipe.batch_size, self.recipe.seed)
+        self.schedule = plan(self.recipe, self.order.steps_per_epoch)
         self.step = 0
         self.seconds = 0.0
         self.history: list[Epoch] = []
@@ -70,7 +75,9 @@ class Learner:
         self._best_weights: dict[str, NDArray[np.generic]] = {}
         self._tally, self._judged = Tally(), Tally()
         self._optimizer = self._make_optimizer()
-        self._train = make_training_step(self.model, self._optimizer, self._tally)
+        self._train = make_training_step(
+            self.model, self._optimizer, self._tally, label_smoothing=self.recipe.label_smoothing
+        )
         self._judge = make_evaluation_step(self.model, self._judged)
 
     @property
@@ -102,13 +109,13 @@ class Learner:
 
         With `judge_last` an epoch that ends with the last step counts as completed, whole or not.
         """
-        source = training_batches(self.dataset.images, self.dataset.labels, self.order, start=self.step)
+        source = training_batches(self._lessons(), start=self.step)
         size = min(self.recipe.batch_size, len(self.order.rows))
         display = Display(total_steps=until, steps_per_epoch=self.steps_per_epoch, batch_size=size, done=self.step)
         with Prefetch(source) as batches, display:
             while self.step < until:
                 started = time.monotonic()
-                self._train(*next(batches))
+                self._train(*next(batches), np.float32(self.schedule.learning_rate(self.step)))  # a float would retrace
                 self.step += 1
                 ends = self.step % self.steps_per_epoch == 0 or (judge_last and self.step == until)
                 row = self._close_epoch() if ends else None
@@ -122,7 +129,7 @@ class Learner:
     def _close_epoch(self) -> Epoch:
         """Judge the network and add a row to the history."""
         loss, accuracy = self._tally.read()
-        judged = self.evaluate()
+        judged = self.evaluate(size=self.schedule.size(self.step - 1))
         row = Epoch(
             epoch=-(-self.step // self.steps_per_epoch),
             step=self.step,
@@ -131,7 +138,7 @@ class Learner:
             accuracy=accuracy,
             val_loss=judged["loss"],
             val_accuracy=judged["accuracy"],
-            learning_rate=self.recipe.learning_rate,
+            learning_rate=self.schedule.learning_rate(self.step - 1),
         )
         self._tally.reset()
         self.history.append(row)
@@ -140,10 +147,11 @@ class Learner:
             self._best_weights = read_weights(self.model) if self.recipe.patience else {}
         return row
 
-    def evaluate(self, split: str = "validation") -> dict[str, float]:
-        """Mean cross-entropy (nats) and accuracy over every image of a split."""
+    def evaluate(self, split: str = "validation", *, size: int | None = None) -> dict[str, float]:
+        """Mean cross-entropy (nats) and accuracy over every image of a split, at the recipe's image size or another."""
         rows = self.dataset.rows(split)
-        batches = evaluation_batches(self.dataset.images, self.dataset.labels, rows, batch_size=JUDGED_AT_ONCE)
+        images = images_at(self.dataset.images, size or self.recipe.image_size)
+        batches = evaluation_batches(images, self.dataset.labels, rows, batch_size=JUDGED_AT_ONCE)
         self._judged.reset()
         with Prefetch(batches) as ready:
             for images, labels in ready:
@@ -200,10 +208,35 @@ class Learner:
     def _variables(self) -> dict[str, Any]:
         return self._optimizer.state | self._tally.state
 
-    def _make_optimizer(self) -> Adam:
+    def _lessons(self) -> Lessons:
+        recipe = self.recipe
+        return Lessons(
+            images={size: images_at(self.dataset.images, size) for size in self.schedule.sizes},
+            labels=self.dataset.labels,
+            order=self.order,
+            augmentation=Augmentation(flip=recipe.flip, shift=recipe.shift, seed=recipe.seed),
+            size_of=self.schedule.size,
+        )
+
+    def _make_optimizer(self) -> Optimizer:
         weights = self.model.trainable_weights
-        variables = [weight.value for weight in weights]
-        return Adam(variables, [weight.path for weight in weights], learning_rate=self.recipe.learning_rate)
+        variables, names = [weight.value for weight in weights], [weight.path for weight in weights]
+        if self.recipe.optimizer == "adam":
+            return Adam(variables, names)
+        return NesterovSGD(variables, names, weight_decay=self.recipe.weight_decay)
+
+
+def plan(recipe: Recipe, steps_per_epoch: int) -> Schedule:
+    """The learning rate and image size of each step, as a recipe says."""
+    smaller = [round(share * recipe.image_size) for share in recipe.sizes]
+    return Schedule(
+        num_steps=recipe.num_steps(steps_per_epoch),
+        shape=recipe.schedule,
+        peak=recipe.learning_rate,
+        warmup=WARMUP,
+        sizes=(*smaller, recipe.image_size),
+        shares=(*recipe.size_shares, 1 - sum(recipe.size_shares)),
+    )
 
 
 def _below(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:

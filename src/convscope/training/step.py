@@ -11,9 +11,10 @@ from typing import Any
 
 from convscope.models.catalog import outputs_of
 from convscope.models.frameworks import tf
-from convscope.training.optimizer import Adam
+from convscope.training.optimizer import Optimizer
 
-Step = Callable[[Any, Any], None]  # (images (B, h, w, c) uint8, labels (B,) int32)
+TrainingStep = Callable[[Any, Any, Any], None]  # (images (B, h, w, c) uint8, labels (B,) int32, learning rate ())
+EvaluationStep = Callable[[Any, Any], None]
 
 
 class Tally:
@@ -42,24 +43,31 @@ class Tally:
             variable.assign(tf.zeros_like(variable))
 
 
-def make_training_step(model: Any, optimizer: Adam, tally: Tally) -> Step:
-    """One step of `optimizer` down the mean cross-entropy of a batch."""
+def make_training_step(model: Any, optimizer: Optimizer, tally: Tally, *, label_smoothing: float = 0.0) -> TrainingStep:
+    """One step of `optimizer` down the mean cross-entropy of a batch.
+
+    With `label_smoothing` that share of the truth is spread over all classes (Szegedy et al., arXiv 1512.00567) in the
+    loss that is learned from; the tally counts the plain one, so that losses can be compared.
+    """
     logits_of = outputs_of(model, "logits")
 
-    @tf.function(jit_compile=False, autograph=False)  # type: ignore[untyped-decorator]
-    def step(images: Any, labels: Any) -> None:
+    @tf.function(jit_compile=False, autograph=False, reduce_retracing=False)  # type: ignore[untyped-decorator]
+    def step(images: Any, labels: Any, learning_rate: Any) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(optimizer.targets)
             logits = logits_of(images, training=True)["logits"]
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.reduce_mean(losses)
-        optimizer.apply(tape.gradient(loss, optimizer.targets))
+            if label_smoothing:
+                spread = tf.reduce_mean(tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, axis=1))
+                loss = (1 - label_smoothing) * loss + label_smoothing * spread
+        optimizer.apply(tape.gradient(loss, optimizer.targets), learning_rate)
         tally.add(losses, logits, labels)
 
     return step  # type: ignore[no-any-return]
 
 
-def make_evaluation_step(model: Any, tally: Tally) -> Step:
+def make_evaluation_step(model: Any, tally: Tally) -> EvaluationStep:
     """Add a batch's losses and right answers to `tally`; nothing learns."""
     logits_of = outputs_of(model, "logits")
 

@@ -1,0 +1,74 @@
+"""The network that learns fastest from scratch on a CPU: dense 3x3 convolutions, few layers, no depthwise ones.
+
+With the default recipe it has 1.2 million weights and takes 0.27 GFLOP per image forward at 128 pixels. It ends in a
+global average, so the same weights work at every size; it has no dense layer to move at each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from convscope.models import blocks
+from convscope.models.blocks import Tensor, layers
+from convscope.models.frameworks import keras
+from convscope.models.normalization import FusedBatchNormalization
+from convscope.randomness import draw_seed
+
+PAIRS = 2  # residual pairs in each stage: narrow and deep paid best (docs/decisions/compact.md)
+
+
+def compact(shape: tuple[int | None, int | None, int], num_classes: int, *, filters: Sequence[int], seed: int) -> Any:
+    """Build the network.
+
+    Args:
+        shape: (height, width, channels) of the images; height and width may be None, for any size from 32.
+        num_classes: how many classes it tells apart.
+        filters: of the first convolution, of each stage, and of the last convolution.
+        seed: the first weights follow from it.
+
+    Returns: a `keras.Model` from `image` (B, height, width, channels) uint8 to `probabilities` (B, classes) float32,
+        with the layers `block1`, `block2`, ... (one per stage, and the last convolution), `features` and `logits`.
+    """
+    stem, *stages, last = filters
+    image = blocks.images(shape)
+    tensor = blocks.scale(image)
+    tensor = normed_convolution(tensor, stem, kernel=5, stride=2, name="stem", seed=seed)
+    for number, count in enumerate(stages, start=1):
+        tensor = normed_convolution(tensor, count, stride=2, name=f"block{number}_down", seed=seed)
+        for pair in range(1, PAIRS + 1):
+            name = f"block{number}" if pair == PAIRS else f"block{number}_pair{pair}"
+            tensor = residual_pair(tensor, count, name=name, seed=seed)
+    tensor = normed_convolution(tensor, last, stride=2, name=f"block{len(stages) + 1}", seed=seed)
+    tensor = layers.GlobalAveragePooling2D(name="features", dtype="float32")(tensor)  # (B, h, w, c) -> (B, c)
+    start = keras.initializers.GlorotUniform(seed=draw_seed(seed, "weights", "logits"))
+    tensor = layers.Dense(num_classes, kernel_initializer=start, name="logits", dtype="float32")(tensor)
+    probabilities = layers.Softmax(name="probabilities", dtype="float32")(tensor)
+    return keras.Model(image, probabilities, name="compact")
+
+
+def normed_convolution(
+    tensor: Tensor, filters: int, *, name: str, seed: int, kernel: int = 3, stride: int = 1
+) -> Tensor:
+    """Convolution, batch normalisation, ReLU: (B, h, w, c) -> (B, h / stride, w / stride, filters)."""
+    return layers.ReLU(name=name)(_normed(tensor, filters, name=name, seed=seed, kernel=kernel, stride=stride))
+
+
+def residual_pair(tensor: Tensor, filters: int, *, name: str, seed: int) -> Tensor:
+    """Two convolutions around which the input goes (He et al., arXiv 1512.03385): (B, h, w, filters) -> the same."""
+    inner = normed_convolution(tensor, filters, name=f"{name}_first", seed=seed)
+    outer = _normed(inner, filters, name=f"{name}_second", seed=seed)
+    return layers.ReLU(name=name)(layers.Add(name=f"{name}_sum")([tensor, outer]))
+
+
+def _normed(tensor: Tensor, filters: int, *, name: str, seed: int, kernel: int = 3, stride: int = 1) -> Tensor:
+    convolution = layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding="same",
+        use_bias=False,  # the normalisation's offset does that
+        kernel_initializer=keras.initializers.HeNormal(seed=draw_seed(seed, "weights", name)),
+        name=f"{name}_convolution",
+    )
+    return FusedBatchNormalization(name=f"{name}_norm")(convolution(tensor))
