@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import platform
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from convscope import Learner, Recipe
 from convscope.data.folder import list_folder
 from convscope.evaluation.intervals import wilson
 from convscope.randomness import generator
-from convscope.run import available_cores, describe_environment
+from convscope.run import describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"
@@ -56,6 +56,7 @@ def measure(data: Path, stops: Sequence[int], *, seed: int) -> dict[str, Any]:
     history = [{"step": row.step, "val_accuracy": row.val_accuracy} for row in learner.history]
     return {
         "machine": {**describe_environment(data), "data": data.name, "command": ["benchmarks/reference.py"]},
+        "load": os.getloadavg()[2],
         "seed": seed,
         "count": {split: len(learner.dataset.rows(split)) for split in ("train", "validation")},
         "rows": rows,
@@ -96,11 +97,11 @@ def describe(facts: dict[str, Any]) -> str:
         "",
         "Made by `make bench-reference`; do not edit. The figures stand in `reference.json` beside this page.",
         "",
-        f"One training of `classic` with its own settings (128 pixels, batches of 32, Adam 1e-4, no augmentation), seed"
-        f" {facts['seed']}, on {count['train']:,} photos, judged on {count['validation']:,} that it never saw (95 % Wilson"
-        " interval). Nothing was chosen on them.",
+        "One training of `classic` with its own settings (128 pixels, batches of 32, Adam 1e-4, no augmentation),"
+        f" seed {facts['seed']}, on {count['train']:,} photos, judged on {count['validation']:,} that it never saw"
+        " (95 % Wilson interval). Nothing was chosen on them.",
         "",
-        "| steps | the reference | the same in a TensorFlow 1 graph | convscope `classic` | 95 % | seconds, these steps |",
+        "| steps | the reference | the same in TensorFlow 1 | convscope `classic` | 95 % | seconds, these steps |",
         "| ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
@@ -115,13 +116,17 @@ def describe(facts: dict[str, Any]) -> str:
     curve = ", ".join(f"{row['step']:,}: {row['val_accuracy'] * 100:.1f} %" for row in facts["history"])
     lines += [
         "",
-        f"In all {seconds:.0f} s for {images:,} images, {images / seconds:.0f} images/s, with validation after each epoch.",
+        f"In all {seconds:.0f} s for {images:,} images, {images / seconds:.0f} images/s, each epoch's validation"
+        " included.",
         "",
         f"Accuracy after each epoch, by step: {curve}.",
         "",
-        f"Machine: {machine['processor']}, {available_cores()} cores, {machine['platform']}, Python"
-        f" {platform.python_version()}, {versions}. The TensorFlow 1 column was measured on another machine"
-        " (AMD EPYC, Zen 5), where its 10,000 steps took 626 s.",
+        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['platform']}, Python {machine['python']},"
+        f" {versions}. The load average over the last 15 minutes was {facts['load']:.1f} at the end: where it is well"
+        f" above {machine['cores']}, other work shared the cores, and the seconds are too many.",
+        "",
+        "The TensorFlow 1 column was measured before, on another machine (AMD EPYC, Zen 5), where its 10,000 steps took"
+        " 626 s.",
         "",
     ]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +18,7 @@ def logits_of(weights: Mapping[str, NDArray[np.generic]], images: NDArray[np.uin
     for block in range(1, 1 + sum(name.endswith("_convolution/kernel") for name in exact)):
         name = f"block{block}_convolution"
         tensor = largest_of_four(np.maximum(convolve(tensor, exact[f"{name}/kernel"]) + exact[f"{name}/bias"], 0))
-    tensor = tensor.reshape(len(tensor), -1)
+    tensor = tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
     tensor = np.maximum(tensor @ exact["dense/kernel"] + exact["dense/bias"], 0)
     return tensor @ exact["logits/kernel"] + exact["logits/bias"]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import io
 import json
+import os
 import sys
 import typing
 from collections.abc import Callable
@@ -12,16 +14,39 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 import convscope
-from convscope.errors import ConvscopeError, Interrupted
+from convscope.errors import ConvscopeError, Interrupted, MissingExtra
 from convscope.recipe import Recipe
 from convscope.terminal import plural, printable, remarks
 
 DONE, BUG, WRONG, UNREADABLE, STOPPED = 0, 1, 2, 3, 130
 
+
+class Commands(TyperGroup):
+    """The commands, and how each may end: done, stopped, unread, or with an error in three lines and its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            remarks().print("stopped")
+            raise typer.Exit(STOPPED) from None
+        except BrokenPipeError:  # the reader of our output has seen enough; what is left of it goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(DONE) from None
+        except (ConvscopeError, ModuleNotFoundError, OSError) as error:
+            told = _told(error, f"convscope {ctx.invoked_subcommand}")
+            _tell_error(told)
+            raise typer.Exit(told.exit_code) from None
+        return answer
+
+
 app = typer.Typer(
     name="convscope",
+    cls=Commands,
     help="From a folder of images to a convolutional classifier that you can train, trust, see inside of, and ship.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: it fits 80 columns, and brackets stay brackets
@@ -49,10 +74,8 @@ def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
     flags = [_flag(field, kinds[field.name]) for field in dataclasses.fields(Recipe)]
 
     def run(**words: Any) -> None:
-        changes = {flag.name: words.pop(flag.name) for flag in flags}
-        command(
-            **words, changes={name: _value(value) for name, value in changes.items() if value not in (None, [], ())}
-        )
+        chosen = {flag.name: words.pop(flag.name) for flag in flags}
+        command(**words, changes={name: value for name, value in chosen.items() if value is not None})
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
@@ -62,33 +85,45 @@ def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def _flag(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
     default = ", ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    says = field.metadata["help"] + ("" if default is None else f" [default: {default}]")
+    says = field.metadata["help"] + ("" if default is None else f" [default: {str(default).lower()}]")
     name = "--" + field.name.replace("_", "-")
     words = (name, "--no-" + field.name.replace("_", "-")) if kind is bool else (name,)
-    if typing.get_origin(kind) is tuple:
-        kind = str
-    elif typing.get_origin(kind) is not Literal:
+    if typing.get_origin(kind) is not Literal:  # `int | None` is a flag of type int
         kind = next((option for option in typing.get_args(kind) if option is not type(None)), kind)
-    option = typer.Option("/".join(words), help=says, show_default=False)
-    annotation = Annotated[kind | None, option]
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    how: dict[str, Any] = {}
+    if isinstance(field.default, tuple):
+        kind, how = str, {"parser": whole_numbers, "metavar": "N,N,..."}
+    elif kind is float:
+        how = {"parser": number, "metavar": "NUMBER"}
+    option = typer.Option("/".join(words), help=says, show_default=False, **how)
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
 
 
-def _value(value: Any) -> Any:
-    """`32,32,64` as a tuple; everything else as it is."""
-    if isinstance(value, str) and "," in value:
-        try:
-            return tuple(int(part) for part in value.split(","))
-        except ValueError:
-            return value
-    return value
+def number(word: str | float) -> float:
+    """`0.05` or `5%`; a default comes as the number that it is."""
+    text = str(word)
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number such as 0.05 or 5%") from None
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """`32,32,64`."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 32,32,64") from None
 
 
 @app.command()
 @with_recipe_flags
 def train(
     data: Annotated[
-        Path, typer.Argument(help="the images: one folder per class, or a CSV manifest", show_default=False)
+        Path,
+        typer.Argument(metavar="DATA", help="the images: one folder per class, or a CSV manifest", show_default=False),
     ],
     *,
     out: Annotated[
@@ -115,7 +150,7 @@ def train(
 def evaluate(
     run: ModelArgument,
     data: Annotated[
-        Path | None, typer.Argument(help="a labelled folder [default: the run's own held-out images]")
+        Path | None, typer.Argument(metavar="[DATA]", help="a labelled folder [default: the run's own held-out images]")
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="metrics.json on standard output, and nothing else")] = False,
@@ -170,7 +205,8 @@ def predict(
         Literal["csv", "reference"], typer.Option(help="`reference`: a column for each class, and id")
     ] = "csv",
     max_unreadable: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="share of unreadable images above which the exit code is 3")
+        float,
+        typer.Option(parser=number, metavar="NUMBER", help="share of unreadable images above which the exit code is 3"),
     ] = 0.05,
 ) -> None:
     """Classify images: one row for each, in order. Needs no TensorFlow."""
@@ -234,18 +270,23 @@ def root(
 
 
 def main() -> None:
-    """Run a command; every expected error ends in three lines and its exit code."""
-    try:
-        app()
-    except ConvscopeError as error:
-        _tell_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        remarks().print("stopped")
-        sys.exit(STOPPED)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stderr.close()
-        sys.exit(DONE)
+    """Run a command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold bytes that are no text, and comes out as it is
+        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="surrogateescape")
+    app()
+
+
+def _told(error: Exception, command: str) -> ConvscopeError:
+    """An error that a person can meet, as one of ours."""
+    if isinstance(error, ConvscopeError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return MissingExtra(command=command, module=str(error.name), extra="train")
+    return ConvscopeError(  # what is wrong with images has been told in its place: this is about writing
+        found=str(error),
+        expected="a place to write to, with room and permission",
+        fix="check the path, who may write there, and the room on the disk",
+    )
 
 
 def _tell_error(error: ConvscopeError) -> None:

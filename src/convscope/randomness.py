@@ -19,7 +19,8 @@ def draw_seed(seed: int, *purpose: str | int) -> int:
 
 def uniform(seed: int, *purpose: str | int) -> float:
     """One number in [0, 1) that depends on nothing but `seed` and `purpose`."""
-    return int.from_bytes(_digest(seed, purpose)[:7], "little") / 2**56
+    # 53 bits, as many as a float holds: with more, the highest ones would round up to 1
+    return (int.from_bytes(_digest(seed, purpose)[:7], "little") >> 3) / 2**53
 
 
 def _digest(seed: int, purpose: tuple[str | int, ...]) -> bytes:

@@ -7,6 +7,7 @@ A recipe is read from TOML, may be overruled field by field (the command line's 
 from __future__ import annotations
 
 import difflib
+import numbers
 import tomllib
 import types
 import typing
@@ -20,6 +21,7 @@ from convscope.errors import MissingExtra, RecipeError
 FORMAT = 1
 DEFAULT_EPOCHS = 20
 LEAST_COMPACT = 16  # pixels
+NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
 Fit = Literal["stretch", "pad", "crop"]
 Network = Literal["classic", "compact"]
@@ -117,7 +119,7 @@ class Recipe:
         """Read a recipe; an unknown key is an error that names the nearest one."""
         try:
             table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # also a number with more digits than Python reads
             raise RecipeError(
                 found=f"not TOML: {error}", expected="lines like `image_size = 128`", fix="mend the file"
             ) from None
@@ -183,7 +185,7 @@ def _known(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:
-    """`value` as its field's type: whole numbers pass for floats, lists for tuples; nothing else is bent."""
+    """`value` as its field's type: whole numbers pass for floats, lists for tuples, NumPy's numbers for Python's."""
     options = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
         if value in options:
@@ -195,13 +197,14 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         if isinstance(value, (list, tuple)):
             return tuple(_typed(name, each, options[0]) for each in value)
         raise _wrong(name, value, "a list of numbers")
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise _wrong(
-            name, value, {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, kind.__name__)
-        )
-    return value
+    if type(value) is kind:
+        return value
+    if isinstance(value, NUMBERS.get(kind, ())) and not isinstance(value, bool):
+        try:
+            return kind(value)
+        except OverflowError:
+            pass
+    raise _wrong(name, value, {int: "a whole number", float: "a number", bool: "true or false"}[kind])
 
 
 def _check_ranges(recipe: Recipe) -> None:

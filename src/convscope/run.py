@@ -1,7 +1,7 @@
 """The run folder: what is in it, how each file is written whole, and how it is read back.
 
-Every file appears complete or not at all: it is written beside its place, flushed to disk, and renamed into it.
-Nothing is ever written anywhere else, least of all into the user's images.
+Every file appears complete or not at all: it is written beside its place, flushed to disk, and renamed into it; only
+log.jsonl grows. Nothing is ever written anywhere else, least of all into the user's images.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from convscope.recipe import Recipe
 
 FORMAT = 1
 RUNS = Path("runs")
+NOT_UTF_8 = "backslashreplace"  # a byte of a name that is not UTF-8 becomes `\udcff`, which JSON reads back as it was
 LIBRARIES = ("convscope", "numpy", "pillow", "onnxruntime", "keras", "tensorflow", "tensorflow-cpu", "tf2onnx")
 
 
@@ -84,25 +85,22 @@ class Run:
     def log(self, event: str, **facts: Any) -> None:
         """Add one line to log.jsonl: what happened, and when."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False)
-        with self.log_file.open("a", encoding="utf-8") as file:
+        with self.log_file.open("a", encoding="utf-8", errors=NOT_UTF_8) as file:
             file.write(line + "\n")
 
 
 def new_run(path: Path | None, *, recipe: Recipe, data: Path) -> Run:
     """Make a run folder at `path`, or at the next free `runs/N`; an existing one is never overwritten."""
-    if path is None:
-        run = Run(_count_up(RUNS))
-    else:
-        run = Run(path)
-        if path.exists() and (not path.is_dir() or any(not each.name.startswith(".") for each in path.iterdir())):
-            raise RunError(
-                found=f"{path} exists already",
-                expected="a new run folder",
-                fix="choose another --out, or go on with --resume",
-            )
-        path.mkdir(parents=True, exist_ok=True)
-    write_whole(run.recipe_file, recipe.to_toml())  # a folder with a recipe is a run
-    keep_environment(run, data=data)
+    try:
+        run = Run(_count_up(RUNS) if path is None else _make_folder(path))
+        write_whole(run.recipe_file, recipe.to_toml())  # a folder with a recipe is a run
+        keep_environment(run, data=data)
+    except OSError as error:
+        raise RunError(
+            found=f"{path or RUNS} cannot be written: {error.strerror or error}",
+            expected="a place for the run folder that convscope may write to",
+            fix="choose another --out",
+        ) from None
     return run
 
 
@@ -119,8 +117,8 @@ def open_run(path: Path) -> Run:
         RunError: there is no run at `path`.
     """
     run = Run(path)
-    if not run.recipe_file.is_file():
-        what = "an empty folder" if path.is_dir() else "nothing" if not path.exists() else "no run folder"
+    if not os.path.isfile(run.recipe_file):  # unlike Path.is_file, no error where a parent folder may not be read
+        what = "no run folder" if os.path.lexists(path) else "nothing"
         raise RunError(
             found=f"{what} at {path}",
             expected="a run folder, as `convscope train` leaves it",
@@ -156,7 +154,15 @@ def write_whole(path: Path, data: str | bytes) -> None:
 
 @contextmanager
 def open_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes its place at `path` when the block ends well, and vanishes when it does not."""
+    """A binary file that takes its place at `path` when the block ends well, and vanishes when it does not.
+
+    A symbolic link stays and its target is written; what is no file, such as /dev/null, is written as it is.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -185,9 +191,11 @@ def write_table(
 ) -> None:
     """Write a CSV file whole: UTF-8, comma, `\\n`."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in (header, *rows):
+        # Python before 3.13 writes a carriage return without quotes, and then takes it for the end of a line
+        (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)
     write_whole(path, text.getvalue())
 
 
@@ -208,7 +216,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def write_json(path: Path, facts: Mapping[str, Any]) -> None:
     """Write a JSON file whole; NaN and infinity are refused, since other readers would be."""
-    write_whole(path, json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(path, text.encode("utf-8", NOT_UTF_8))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -228,6 +237,18 @@ def read_json(path: Path) -> dict[str, Any]:
             found=f"{path} is of another format", expected=f"format {FORMAT}", fix="use the convscope that wrote it"
         )
     return facts
+
+
+def _make_folder(path: Path) -> Path:
+    """Make `path`, which may be there and empty but for hidden files."""
+    if path.exists() and (not path.is_dir() or any(not each.name.startswith(".") for each in path.iterdir())):
+        raise RunError(
+            found=f"{path} exists already",
+            expected="a new run folder",
+            fix="choose another --out, or go on with --resume",
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _count_up(parent: Path) -> Path:

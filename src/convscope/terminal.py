@@ -20,7 +20,7 @@ QUIET_SECONDS = 2.0  # work shorter than this needs no progress line of its own
 
 def remarks() -> Console:
     """The console for everything that is not a result; made anew so that it follows a redirected stderr."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True)
 
 
 def printable(text: str) -> str:

@@ -24,7 +24,7 @@ def draw(seed: int, scale: float = 1.0) -> Values:
 
 
 def adam_by_the_paper(start: Values, gradients: Sequence[Values], learning_rate: float) -> Values:
-    """Algorithm 1 of Kingma and Ba, 2015, in the order that ends its section 2 (epsilon at the plain root), in float64."""
+    """Algorithm 1 of Kingma and Ba, in the order that ends their section 2 (epsilon at the plain root), in float64."""
     values = dict(start)
     means = {name: np.zeros(shape) for name, shape in SHAPES.items()}
     squares = {name: np.zeros(shape) for name, shape in SHAPES.items()}

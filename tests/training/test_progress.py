@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from convscope.data.dataset import Dataset
 from convscope.data.splits import Sample
 from convscope.training.progress import Display, Epoch, tell_dataset
 
+Told = Callable[[Dataset], str]
 HOSTILE = (
     "\x1b[2J\x1b[31mred",  # clears the screen, changes the colour
     "[bold]bold[/bold]",  # markup of Rich
@@ -52,11 +51,23 @@ def sample(label: str, split: str = "train", reason: str = "", path: str = "a.pn
     return Sample(path, label, split, "group", "0" * 64, reason)
 
 
-def told(dataset: Dataset, *, is_terminal: bool = False) -> str:
-    """What is printed of a data set."""
-    file = io.StringIO()
-    tell_dataset(dataset, console=Console(file=file, force_terminal=is_terminal, width=80, highlight=False))
-    return file.getvalue()
+def be_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Rich take standard error for a wide terminal with colours."""
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm-256color"), ("COLUMNS", "160")):
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Told:
+    """What is printed of a data set; nothing of it goes to standard output."""
+
+    def tell(dataset: Dataset) -> str:
+        tell_dataset(dataset)
+        out, err = capsys.readouterr()
+        assert out == ""
+        return err
+
+    return tell
 
 
 def rows_of(text: str) -> list[list[str]]:
@@ -64,7 +75,7 @@ def rows_of(text: str) -> list[list[str]]:
     return [[word for word in line.replace("│", " ").replace("┃", " ").split() if word] for line in text.splitlines()]
 
 
-def test_classes_and_counts_are_told() -> None:
+def test_classes_and_counts_are_told(told: Told) -> None:
     """One row for each class with its images in each split, and their sums; splits that nobody has take no column."""
     samples = (
         [sample("cat")] * 1200 + [sample("cat", "validation")] * 3 + [sample("dog")] * 5 + [sample("dog", "validation")]
@@ -76,7 +87,7 @@ def test_classes_and_counts_are_told() -> None:
     assert ["all", "1,205", "4"] in rows
 
 
-def test_refusals_are_told_with_reasons() -> None:
+def test_refusals_are_told_with_reasons(told: Told) -> None:
     """What was refused is counted by class and listed with its reason; a long list says how much is left out."""
     samples = [sample("cat"), sample("cat", "validation"), sample("dog"), sample("dog", "validation")]
     samples += [sample("dog", "", "truncated", f"dog/{number}.jpg") for number in range(12)]
@@ -89,7 +100,7 @@ def test_refusals_are_told_with_reasons() -> None:
     assert "2 more, all in data.csv" in text
 
 
-def test_what_was_passed_over_is_told() -> None:
+def test_what_was_passed_over_is_told(told: Told) -> None:
     """Empty folders, other files and classes that nothing can be validated with are named."""
     samples = [sample("cat"), sample("cat", "validation"), sample("dog")]
     text = told(make_dataset(samples, empty=("bird",), ignored={".txt": 3, "files without a suffix": 1}))
@@ -99,7 +110,7 @@ def test_what_was_passed_over_is_told() -> None:
     assert "class cat has" not in text
 
 
-def test_many_classes_are_shortened() -> None:
+def test_many_classes_are_shortened(told: Told) -> None:
     """Of a thousand classes the first forty have a row, the rest are counted, and the sums hold for all."""
     samples = [sample(f"class{number:04d}") for number in range(1000)]
     rows = rows_of(told(make_dataset(samples)).partition("class class0000 has no")[0])
@@ -109,7 +120,7 @@ def test_many_classes_are_shortened() -> None:
     assert ["all", "1,000"] in rows
 
 
-def test_long_names_are_whole() -> None:
+def test_long_names_are_whole(told: Told) -> None:
     """Two names that differ in their last letter only are still told apart, on as many lines as it takes."""
     names = ["n" * 150 + last for last in "ab"]
     text = told(make_dataset([sample(name) for name in names])).partition("has no image")[0]
@@ -119,10 +130,14 @@ def test_long_names_are_whole() -> None:
 
 @pytest.mark.parametrize("is_terminal", [False, True])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names_are_spelled_out(name: str, is_terminal: bool) -> None:
+def test_hostile_names_are_spelled_out(
+    told: Told, monkeypatch: pytest.MonkeyPatch, name: str, is_terminal: bool
+) -> None:
     """In class names, file names, folders and suffixes nothing acts: not on a terminal, not on Rich, not on a log."""
     samples = [sample(name), sample(name, "", f"because {name}", f"{name}.png"), sample("dog")]
-    text = told(make_dataset(samples, empty=(name,), ignored={name: 2}), is_terminal=is_terminal)
+    if is_terminal:
+        be_a_terminal(monkeypatch)
+    text = told(make_dataset(samples, empty=(name,), ignored={name: 2}))
     text.encode("utf-8")
     assert "\x1b[2J" not in text
     assert "\x1b[31m" not in text
@@ -147,7 +162,7 @@ def test_history_has_the_columns_of_keras() -> None:
 
 
 def test_epoch_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where there is no terminal, an epoch is one line with what the reference prints, pace and time left; nothing else."""
+    """Where there is no terminal, an epoch is one line with what the reference prints and the time left."""
     with Display(total_steps=2468, steps_per_epoch=617, batch_size=32, done=0) as display:
         display.show(3, 0.7, 0.5)
         display.keep(ROW)
@@ -156,10 +171,7 @@ def test_epoch_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert err.count("\n") == 1
     assert "\x1b" not in err
     assert "\r" not in err
-    assert err.startswith(
-        "epoch 2/4  step 1,234  training loss 0.6123  accuracy 67.9%  validation loss 0.5432  accuracy 71.2%  "
-    )
-    assert "images/s" in err
+    assert err.startswith("epoch 2/4: training loss 0.6123, accuracy 67.9%; validation loss 0.5432, accuracy 71.2%; ")
     assert err.endswith(" left\n")
 
 
@@ -181,9 +193,7 @@ def test_long_epochs_have_a_plain_line_now_and_then(capsys: pytest.CaptureFixtur
 
 def test_terminal_shows_a_live_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal the current step is shown in place, and the epochs' lines stay."""
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "160")
+    be_a_terminal(monkeypatch)
     with Display(total_steps=2468, steps_per_epoch=617, batch_size=32, done=0) as display:
         display.show(700, 0.654, 0.5)
         assert display.live is not None

@@ -6,11 +6,11 @@ wait for the next epoch, where the order is another. A data set smaller than a b
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
@@ -96,45 +96,16 @@ class Prefetch(Iterator[Made]):
     """
 
     def __init__(self, source: Iterator[Made], *, ahead: int = BATCHES_AHEAD) -> None:
-        self._ready: queue.Queue[Callable[[], Made]] = queue.Queue(maxsize=ahead)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._fill, args=(source,), daemon=True)
+        self._source = source
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._ready = deque(self._thread.submit(next, source) for _ in range(ahead))
 
-    def __enter__(self) -> Prefetch[Made]:
-        self._thread.start()
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        while not self._ready.empty():
-            self._ready.get_nowait()
-        self._thread.join()
+        self._thread.shutdown(cancel_futures=True)
 
     def __next__(self) -> Made:
-        return self._ready.get()()
-
-    def _fill(self, source: Iterator[Made]) -> None:
-        try:
-            for value in source:
-                if not self._offer(lambda value=value: value):  # type: ignore[misc]
-                    return
-            self._offer(_stop)
-        except BaseException as error:  # handed over, and raised where the values are used
-            self._offer(lambda error=error: _raise(error))  # type: ignore[misc]
-
-    def _offer(self, give: Callable[[], Made]) -> bool:
-        while not self._ended.is_set():
-            try:
-                self._ready.put(give, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-
-def _stop() -> Made:  # type: ignore[type-var]
-    raise StopIteration
-
-
-def _raise(error: BaseException) -> Made:  # type: ignore[type-var]
-    raise error
+        self._ready.append(self._thread.submit(next, self._source))
+        return self._ready.popleft().result()

@@ -2,14 +2,16 @@
 
 The name is a fingerprint of the files (path, size, times) and of the decoding, so a changed image makes another cache.
 A cache appears by one rename when it is whole: a killed build leaves a folder that starts with a dot, which nobody
-reads and the next build removes.
+reads and the next build on the same machine removes.
 """
 
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL
 
-from convscope.data.decoding import Decoded, Square, decode_files
+from convscope.data.decoding import Square, decode_files
 from convscope.data.image import READING
 from convscope.errors import CacheError, RunError
 from convscope.run import read_json, read_table, sync_folder, write_json, write_table
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SPARE_BYTES = 256 * 1024**2  # what a build leaves free on the disk
-FLUSH_IMAGES = 1024
+WRITE_BYTES = 4 * 1024**2  # pixels are written in pieces of this size
 PIXELS, INDEX, FACTS = "images.uint8", "index.csv", "cache.json"
 
 
@@ -65,22 +67,14 @@ def open_cache(root: Path, paths: Sequence[str], square: Square, *, folder: Path
     """
     base = cache_folder(folder)
     place = base / f"images-{fingerprint(root, paths, square)}"
-    if not (place / FACTS).is_file():
-        with _report_disk(base):
-            _build(place, root, paths, square)
-    try:
-        return _open(place, len(paths), square)
-    except (RunError, OSError, ValueError, KeyError):  # damaged from outside: it can always be made again
-        shutil.rmtree(place, ignore_errors=True)
-        with _report_disk(base):
-            _build(place, root, paths, square)
-        return _open(place, len(paths), square)
+    with _report_disk(base):
+        return _open(place, len(paths), square) or _build(place, root, paths, square)
 
 
 def list_caches(folder: Path | None = None) -> list[tuple[str, int, int]]:
-    """The name, the number of images and the bytes on disk of every whole cache."""
-    found = sorted(cache_folder(folder).glob(f"images-*/{FACTS}"))
-    return [(file.parent.name, int(read_json(file)["images"]), _disk_bytes(file.parent)) for file in found]
+    """The name, the number of images and the bytes on disk of every cache; a damaged one has no images."""
+    places = sorted(place for place in cache_folder(folder).glob("images-*") if place.is_dir())
+    return [(place.name, _count_images(place), _disk_bytes(place)) for place in places]
 
 
 def clear_caches(folder: Path | None = None) -> int:
@@ -108,59 +102,67 @@ def fingerprint(root: Path, paths: Sequence[str], square: Square) -> str:
     return digest.hexdigest()[:20]
 
 
-def _build(place: Path, root: Path, paths: Sequence[str], square: Square) -> None:
+def _build(place: Path, root: Path, paths: Sequence[str], square: Square) -> Cache:
     """Decode beside the place and rename into it."""
     place.parent.mkdir(parents=True, exist_ok=True)
     _sweep(place.parent)
     _check_room(place.parent, len(paths) * square.num_bytes)
-    part = place.with_name(f".building-{os.getpid()}-{place.name}")
+    part = place.with_name(f"{_parts_here()}{os.getpid()}-{place.name}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
         rows = _decode_into(part / PIXELS, root, paths, square)
         write_table(part / INDEX, ("sha256", "reason"), rows)
-        write_json(part / FACTS, {"format": FORMAT, "images": len(paths), "shape": square.shape, "root": str(root)})
-        try:
-            part.rename(place)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process finished the same cache first
-                raise
-        sync_folder(place.parent)
+        facts = {"images": len(paths), "shape": square.shape, "root": str(root), "index": _sha256(part / INDEX)}
+        write_json(part / FACTS, {"format": FORMAT, **facts})
+        _settle(part, place, len(paths), square)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    cache = _open(place, len(paths), square)
+    if cache is None:
+        raise OSError(f"{place} was damaged while it was opened")
+    return cache
 
 
 def _decode_into(file: Path, root: Path, paths: Sequence[str], square: Square) -> list[tuple[str, str]]:
     """Write the pixels of every file in order; returns each one's hash and reason."""
     rows: list[tuple[str, str]] = []
-    with file.open("wb", buffering=0) as pixels, progress("decoding images", len(paths), unit="images") as bar:
-        for batch in _batches(decode_files((root / path for path in paths), square)):
+    nothing = bytes(square.num_bytes)
+    with file.open("wb", WRITE_BYTES) as pixels, progress("decoding images", len(paths), unit="images") as bar:
+        for each in decode_files((root / path for path in paths), square):
             # plain writes: on a full disk they raise, where a memory map would end the process with SIGBUS
-            pixels.write(
-                b"".join(bytes(square.num_bytes) if each.image is None else each.image.tobytes() for each in batch)
-            )
-            rows += [(each.sha256, each.reason) for each in batch]
-            bar.advance(len(batch))
+            pixels.write(nothing if each.image is None else each.image.data)
+            rows.append((each.sha256, each.reason))
+            bar.advance()
+        pixels.flush()
         os.fsync(pixels.fileno())
     return rows
 
 
-def _batches(decoded: Iterator[Decoded]) -> Iterator[list[Decoded]]:
-    batch: list[Decoded] = []
-    for each in decoded:
-        batch.append(each)
-        if len(batch) == FLUSH_IMAGES:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _settle(part: Path, place: Path, num_files: int, square: Square) -> None:
+    """Rename a finished build into its place, unless another process finished the same one first."""
+    try:
+        part.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if _open(place, num_files, square) is None:  # what stands there was damaged from outside
+            shutil.rmtree(place)
+            part.rename(place)
+    sync_folder(place.parent)
 
 
-def _open(place: Path, num_files: int, square: Square) -> Cache:
-    index = read_table(place / INDEX)
-    if len(index) != num_files or (place / PIXELS).stat().st_size != num_files * square.num_bytes:
-        raise ValueError(f"{place} is damaged")
-    images = np.memmap(place / PIXELS, np.uint8, mode="r", shape=(num_files, *square.shape))
+def _open(place: Path, num_files: int, square: Square) -> Cache | None:
+    """The cache in `place`; None where there is none, or not a whole one."""
+    try:
+        if read_json(place / FACTS)["index"] != _sha256(place / INDEX):
+            return None
+        if (place / PIXELS).stat().st_size != num_files * square.num_bytes:
+            return None
+        index = read_table(place / INDEX)
+        images = np.memmap(place / PIXELS, np.uint8, mode="r", shape=(num_files, *square.shape))
+    except (RunError, OSError, KeyError):
+        return None
     return Cache(place, images, tuple(row["sha256"] for row in index), tuple(row["reason"] for row in index))
 
 
@@ -175,11 +177,16 @@ def _check_room(base: Path, num_bytes: int) -> None:
 
 
 def _sweep(base: Path) -> None:
-    """Remove what builds that were killed left behind."""
-    for place in base.glob(".building-*"):
-        process = place.name.split("-")[1]
+    """Remove what builds left behind that were killed on this machine."""
+    for place in base.glob(f"{glob.escape(_parts_here())}*"):
+        process = place.name.removeprefix(_parts_here()).partition("-")[0]
         if not process.isdecimal() or not _is_running(int(process)):
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _parts_here() -> str:
+    """What the names of this machine's unfinished builds begin with; a shared folder may hold those of others."""
+    return f".building-{platform.node()}-"
 
 
 def _is_running(process: int) -> bool:
@@ -190,6 +197,17 @@ def _is_running(process: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _count_images(place: Path) -> int:
+    try:
+        return int(read_json(place / FACTS)["images"])
+    except (RunError, KeyError, TypeError, ValueError):
+        return 0
 
 
 def _disk_bytes(place: Path) -> int:

@@ -17,7 +17,7 @@ from convscope.data.cache import Cache, open_cache
 from convscope.data.decoding import Square
 from convscope.data.folder import Listing, list_folder
 from convscope.data.splits import Sample, deal
-from convscope.errors import FolderError
+from convscope.errors import FolderError, RunError
 from convscope.run import read_table, write_table
 
 if TYPE_CHECKING:
@@ -84,17 +84,18 @@ def check_dataset(dataset: Dataset, *, max_refused: float) -> None:
     num_refused, num_files = len(dataset.refused), len(dataset.samples)
     if num_refused > max_refused * num_files:
         first = dataset.refused[0]
-        reasons = Counter(sample.reason for sample in dataset.refused).most_common(3)
+        common = Counter(sample.reason for sample in dataset.refused).most_common(3)
         raise FolderError(
             found=f"{num_refused:,} of {num_files:,} images refused, such as {first.path}: {first.reason}",
-            expected=f"at most {max_refused:.1%} ({', '.join(f'{count:,}: {reason}' for reason, count in reasons)})",
+            expected=f"at most {max_refused:.1%} ({', '.join(f'{count:,}: {reason}' for reason, count in common)})",
             fix="mend or remove them (the table above says which and why), or allow more with --max-refused",
         )
     counts = count_samples(dataset)
-    for name in dataset.classes:
+    reasons = {sample.label: f": {sample.path}: {sample.reason}" for sample in reversed(dataset.refused)}
+    for name in sorted({*dataset.classes, *reasons} - {""}):  # a class that was refused whole is not in `classes`
         if not counts[name, "train"]:
             raise FolderError(
-                found=f"no usable image of class {name!r} to train on",
+                found=f"no usable image of class {name!r} to train on{reasons.get(name, '')}",
                 expected="at least one image of each class",
                 fix="add images, or remove the class",
             )
@@ -118,17 +119,26 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Read data.csv back."""
-    return [
-        Sample(row["path"], row["class"], row["split"], row["group"], row["sha256"], row["reason"])
-        for row in read_table(path)
-    ]
+    """Read data.csv back.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    rows = read_table(path)
+    if not all(tuple(row) == COLUMNS and None not in row.values() for row in rows):
+        raise RunError(
+            found=f"{path} with other columns or broken lines",
+            expected=f"the columns {','.join(COLUMNS)}",
+            fix="restore it, or train again",
+        )
+    return [Sample(row["path"], row["class"], row["split"], row["group"], row["sha256"], row["reason"]) for row in rows]
 
 
 def _check_classes(listing: Listing) -> None:
     if len(listing.classes) < 2:
+        refused = next((f"; {item.path}: {item.reason}" for item in listing.items if item.reason), "")
         raise FolderError(
-            found=f"one class, {listing.classes[0]!r}, in {listing.root}",
+            found=f"one class, {listing.classes[0]!r}, in {listing.root}{refused}",
             expected="two or more classes, each in a folder of its own",
             fix="give the folder that holds the class folders, or add a folder of what it is to be told from",
         )

@@ -3,7 +3,8 @@
 Processes, since Pillow in threads is slower than in one thread: small images spend half their time under Python's
 lock (measured: 590 images/s in two threads, 748 in one, 2,079 in two processes). Children of our own, not
 multiprocessing's, since those import the caller's script again, and since a decoder that crashes on a hostile file
-must cost that one file and nothing else. A child ends when its input does, so none outlives its parent.
+must cost that one file and nothing else. A child imports what its parent would, whatever the folder that it is started
+in holds, and ends when its input does, so none outlives its parent.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,7 +28,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from convscope.data.image import read_bytes, read_image
-from convscope.errors import ImageRefused
+from convscope.errors import ConvscopeError, ImageRefused
 from convscope.run import available_cores
 
 if TYPE_CHECKING:
@@ -35,9 +37,10 @@ if TYPE_CHECKING:
     from convscope.recipe import Fit
 
 CHUNK_IMAGES = 32
-CHUNK_BYTES = 16 * 1024  # a request must fit into a pipe's buffer, so that asking never waits
+CHUNK_BYTES = 16 * 1024**2  # of pixels: fewer large squares go into a chunk, so that memory stays flat
 CHUNKS_AHEAD = 3  # per child: one being decoded, one waiting, one on its way back
 INLINE_IMAGES = 64  # fewer than this are decoded here: starting children takes 0.2 s
+GREETING = b"ready\n"  # what a child says first
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +77,16 @@ def decode_files(paths: Iterable[str | Path], square: Square, *, workers: int | 
         square: what every image becomes.
         workers: child processes; None: one per core, and none at all for a few images.
     """
-    chunks = _chunks(os.fspath(path) for path in paths)
-    first = list(itertools.islice(chunks, INLINE_IMAGES // CHUNK_IMAGES))
-    if workers is None and sum(map(len, first)) < INLINE_IMAGES:
-        yield from (decode_file(path, square) for chunk in first for path in chunk)
+    files = (os.fspath(path) for path in paths)
+    first = list(itertools.islice(files, INLINE_IMAGES))
+    if workers is None and len(first) < INLINE_IMAGES:
+        yield from (decode_file(path, square) for path in first)
         return
+    chunks = _chunks(itertools.chain(first, files), max(1, min(CHUNK_IMAGES, CHUNK_BYTES // square.num_bytes)))
     with ExitStack() as stack:
         children = [stack.enter_context(_Child(square)) for _ in range(workers or available_cores())]
         waiting: deque[Future[list[Decoded]]] = deque()
-        for chunk, child in zip(itertools.chain(first, chunks), itertools.cycle(children), strict=False):
+        for chunk, child in zip(chunks, itertools.cycle(children), strict=False):
             waiting.append(child.submit(chunk))
             if len(waiting) >= CHUNKS_AHEAD * len(children):
                 yield from waiting.popleft().result()
@@ -101,17 +105,8 @@ def decode_file(path: str | Path, square: Square) -> Decoded:
         return Decoded(sha256, str(refusal), None)
 
 
-def _chunks(paths: Iterator[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    num_bytes = 0
-    for path in paths:
-        cost = len(json.dumps(path)) + 2
-        if chunk and (len(chunk) == CHUNK_IMAGES or num_bytes + cost > CHUNK_BYTES):
-            yield chunk
-            chunk, num_bytes = [], 0
-        chunk.append(path)
-        num_bytes += cost
-    if chunk:
+def _chunks(paths: Iterator[str], size: int) -> Iterator[list[str]]:
+    while chunk := list(itertools.islice(paths, size)):
         yield chunk
 
 
@@ -120,6 +115,7 @@ class _Child:
 
     def __init__(self, square: Square) -> None:
         self.square = square
+        self.greeted = False
         self.process = self._start()
         self.thread = ThreadPoolExecutor(max_workers=1)
 
@@ -134,17 +130,26 @@ class _Child:
         return self.thread.submit(self._decode, paths)
 
     def _decode(self, paths: list[str]) -> list[Decoded]:
-        try:
-            return self._ask(paths)
-        except (OSError, EOFError, ValueError):  # the child died: on which file?
-            self._stop()
-            self.process = self._start()
-            if len(paths) == 1:
-                return [Decoded("", "crashes the decoder", None)]
-            return [answer for path in paths for answer in self._decode([path])]
+        for _ in range(2):  # it may have been dead before it was asked
+            try:
+                return self._ask(paths)
+            except (OSError, EOFError, ValueError):  # the child died: on which file?
+                self._stop()
+                self.process = self._start()
+                if len(paths) > 1:
+                    return [answer for path in paths for answer in self._decode([path])]
+        return [Decoded("", "crashes the decoder", None)]
 
     def _ask(self, paths: list[str]) -> list[Decoded]:
         requests, answers = _pipes(self.process)
+        if not self.greeted:
+            self.greeted = answers.readline() == GREETING
+        if not self.greeted:  # no file is to blame
+            raise ConvscopeError(
+                found="a decoding process that ended before its first image",
+                expected=f"that {sys.executable} can start itself and import convscope",
+                fix="see what it wrote above; is there memory left?",
+            )
         requests.write(json.dumps(paths).encode() + b"\n")
         requests.flush()
         facts = json.loads(answers.readline())
@@ -155,10 +160,15 @@ class _Child:
         return [Decoded(sha256, reason, None if reason else next(images)) for sha256, reason in facts]
 
     def _start(self) -> subprocess.Popen[bytes]:
-        facts = json.dumps([self.square.size, self.square.fit, self.square.channels])
-        program = [sys.executable, "-m", "convscope.data.decoding", facts]
-        # ruff and bandit agree here: a fixed program, no shell
-        return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1 << 20)
+        self.greeted = False
+        square = (self.square.size, self.square.fit, self.square.channels)
+        program = (
+            f"import sys; sys.path[:] = {[str(folder) for folder in sys.path]!r}\n"
+            f"from convscope.data.decoding import live; live(*{square!r})"
+        )
+        return subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1 << 20
+        )
 
     def _stop(self) -> None:
         for pipe in _pipes(self.process):
@@ -176,8 +186,20 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     return process.stdin, process.stdout
 
 
-def serve_parent(square: Square, requests: IO[bytes], answers: IO[bytes]) -> None:
+def live(size: int, fit: Fit, channels: int) -> None:
     """A child's life: answer each line of paths until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the input
+    warnings.simplefilter("ignore")  # an oddity that Pillow can live with is no news to a person
+    try:
+        serve_parent(Square(size, fit, channels), sys.stdin.buffer, sys.stdout.buffer)
+    except BrokenPipeError:  # the parent is gone
+        os._exit(0)
+
+
+def serve_parent(square: Square, requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer each line of paths: a line of hashes and reasons, then the pixels of those that have any."""
+    answers.write(GREETING)
+    answers.flush()
     for line in requests:
         decoded = [decode_file(path, square) for path in json.loads(line)]
         answers.write(json.dumps([(each.sha256, each.reason) for each in decoded]).encode() + b"\n")
@@ -185,11 +207,3 @@ def serve_parent(square: Square, requests: IO[bytes], answers: IO[bytes]) -> Non
             if each.image is not None:
                 answers.write(each.image.tobytes())
         answers.flush()
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the input
-    try:
-        serve_parent(Square(*json.loads(sys.argv[1])), sys.stdin.buffer, sys.stdout.buffer)
-    except BrokenPipeError:  # the parent is gone
-        os._exit(0)

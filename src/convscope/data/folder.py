@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -30,6 +30,7 @@ SPLIT_NAMES: Final[dict[str, Split]] = {
     "test": "test",
 }
 NUMBERED = re.compile(r"(.+?)[ ._-]*\(?\d+\)?$")
+PASSED_OVER = (".", "__MACOSX", "@eaDir")  # hidden; copies and thumbnails that macOS and Synology leave beside photos
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,9 @@ def list_folder(data: Path, *, label_from_name: bool = False) -> Listing:
     Raises:
         FolderError: there is nothing to list, or it cannot be told which class an image is of.
     """
-    if data.is_file():
+    if os.path.isfile(data):  # unlike Path.is_file, no error where a parent folder may not be read
         return _read_manifest(data)
-    if not data.is_dir():
+    if not os.path.isdir(data):
         raise FolderError(
             found=f"no folder at {data}", expected="a folder with one sub-folder per class", fix="check the path"
         )
@@ -85,9 +86,11 @@ def list_folder(data: Path, *, label_from_name: bool = False) -> Listing:
 
 
 def label_of_name(name: str) -> str | None:
-    """The class that a file's name tells: what stands before its number, as in `cat.0.jpg`; None without a number."""
+    """The class that a file's name tells: what stands before its number, as in `cat.0.jpg`; None if nothing does."""
     match = NUMBERED.match(Path(name).stem)
-    return unicodedata.normalize("NFC", match[1]) if match else None
+    if match is None or not any(character.isalpha() for character in match[1]):  # `12.jpg` is of no class
+        return None
+    return unicodedata.normalize("NFC", match[1])
 
 
 @dataclass(slots=True)
@@ -95,11 +98,8 @@ class Walk:
     """Visits the image files below a folder, in order, counting what it passes over."""
 
     root: Path
-    ignored: Counter[str]
-    unreadable: list[Item]
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.ignored, self.unreadable = root, Counter(), []
+    ignored: Counter[str] = field(default_factory=Counter)
+    unreadable: list[Item] = field(default_factory=list)
 
     def folders(self, inside: str = "") -> list[str]:
         """The names of the visible sub-folders of `root/inside`."""
@@ -107,27 +107,30 @@ class Walk:
 
     def files(self, inside: str = "", *, label: str, deep: bool = True) -> Iterator[str]:
         """The relative paths of the image files in `root/inside`; below it too where `deep`."""
-        yield from self._files(inside, label, deep, frozenset())
-
-    def _files(self, inside: str, label: str, deep: bool, above: frozenset[str]) -> Iterator[str]:
-        here = os.path.realpath(self.root / inside)
-        if here in above:  # a symbolic link that leads back up
-            self.ignored["folders linked in a circle"] += 1
-            return
-        for entry in self._entries(inside, label):
-            path = f"{inside}/{entry.name}" if inside else entry.name
-            if _is_folder(entry):
-                if deep:
-                    yield from self._files(path, label, deep, above | {here})
-            elif (suffix := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:
-                yield path
-            else:
-                self.ignored[suffix or "files without a suffix"] += 1
+        outermost = (os.path.realpath(self.root),) if inside else ()
+        waiting: list[tuple[str, tuple[str, ...]]] = [(inside, outermost)]  # folders, each with those it is in
+        while waiting:
+            inside, above = waiting.pop()
+            here = os.path.realpath(self.root / inside)
+            if any(os.path.join(folder, "").startswith(os.path.join(here, "")) for folder in above):
+                self.ignored["folders linked in a circle"] += 1  # a symbolic link that leads back up
+                continue
+            below: list[tuple[str, tuple[str, ...]]] = []
+            for entry in self._entries(inside, label):
+                path = f"{inside}/{entry.name}" if inside else entry.name
+                if _is_folder(entry):
+                    below.append((path, (*above, here)))
+                elif (suffix := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:
+                    yield path
+                else:
+                    self.ignored[suffix or "files without a suffix"] += 1
+            if deep:
+                waiting += reversed(below)
 
     def _entries(self, inside: str, label: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self.root / inside) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+                visible = [entry for entry in entries if not entry.name.startswith(PASSED_OVER)]
         except OSError as error:
             reason = (
                 "folder without permission to read"
@@ -147,21 +150,29 @@ def _label_by_folder(walk: Walk) -> Listing:
     deals = has_train and (len(given) > 1 or given == folders)  # else `train` may be a class, beside `plane`
     if deals and len(given) < len(folders):
         walk.ignored["folders beside the splits"] += len(folders) - len(given)
-    places: list[tuple[Split | None, str]] = (
-        [(SPLIT_NAMES[name.lower()], f"{name}/") for name in given] if deals else [(None, "")]
-    )
+    sides: list[tuple[Split | None, str]] = [(SPLIT_NAMES[name.lower()], name) for name in given] if deals else []
     items: list[Item] = []
     empty: list[str] = []
-    for split, prefix in places:
-        loose = list(walk.files(prefix.rstrip("/"), label="", deep=False))
+    for split, inside in [(None, ""), *sides]:
+        loose = walk.files(inside, label="", deep=False)
         items += [Item(path, "", split, "in no class folder") for path in loose]
-        for folder in walk.folders(prefix.rstrip("/")):
-            label = unicodedata.normalize("NFC", folder)
-            paths = list(walk.files(prefix + folder, label=label))
+    for split, inside in sides or [(None, "")]:
+        for name in walk.folders(inside):
+            folder = f"{inside}/{name}" if inside else name
+            label = unicodedata.normalize("NFC", name)
+            paths = list(walk.files(folder, label=label))
             items += [_named(path, label, split) for path in paths]
-            empty += [prefix + folder] * (not paths)
-    items += [Item(each.path, each.label, reason=each.reason) for each in walk.unreadable]
-    return Listing(walk.root, tuple(items), dict(walk.ignored), tuple(empty))
+            empty += [folder] * (not paths)
+    for lost in walk.unreadable:
+        if lost.path in given:
+            raise FolderError(
+                found=f"{walk.root / lost.path}: {lost.reason}",
+                expected="splits that can be read",
+                fix="give yourself the permission to read it, or move it away",
+            )
+    unreadable = [lost.path for lost in walk.unreadable]
+    items += walk.unreadable
+    return Listing(walk.root, tuple(items), dict(walk.ignored), tuple(each for each in empty if each not in unreadable))
 
 
 def _label_by_name(walk: Walk) -> Listing:
@@ -200,9 +211,11 @@ def _read_manifest(file: Path) -> Listing:
         seen.setdefault((path, label), line)
         items.append(Item(path, label, split, reason))
     listing = Listing(file.parent, tuple(items), {})
-    if not items:
+    if not listing.classes:
         raise FolderError(
-            found=f"no rows in {file}", expected="lines of `path,label`", fix="check how the manifest was made"
+            found=f"no usable row in {file}: {items[0].reason if items else 'it is empty'}",
+            expected="lines of `path,label`",
+            fix="check how the manifest was made",
         )
     return listing
 

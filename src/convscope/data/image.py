@@ -26,7 +26,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 PLUGINS = (TiffImagePlugin, WebPImagePlugin)  # importing them is what makes Pillow know these formats
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # JPEG opens MPO too, which many phones write and call .jpg
 MAX_BYTES = 64 * 1024 * 1024
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's own line for a decompression bomb: 89 million
+MAX_PIXELS = 89_478_485  # Pillow's own line for a decompression bomb: 256 MB of RGB
+TOO_MANY_PIXELS = f"over {MAX_PIXELS:,} pixels"
 ORIENTATION = 0x0112  # the EXIF tag
 TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,6 +39,8 @@ TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 WHITE = (255, 255, 255)
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")  # what the files of these formats begin with
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -50,21 +53,14 @@ def read_bytes(path: Path) -> bytes:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # a pipe would wait for ever
             raise ImageRefused("not a file")
-        if found.st_size > MAX_BYTES:
-            raise ImageRefused(f"over {MAX_BYTES // 2**20} MB")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        _check_bytes(found.st_size)
+        return path.read_bytes()
     except FileNotFoundError:
         raise ImageRefused("broken link" if path.is_symlink() else "no such file") from None
     except PermissionError:
         raise ImageRefused("no permission to read") from None
     except (OSError, ValueError) as error:
         raise ImageRefused(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not data:
-        raise ImageRefused("empty file")
-    if len(data) > MAX_BYTES:
-        raise ImageRefused(f"over {MAX_BYTES // 2**20} MB")
-    return data
 
 
 def read_image(source: Path | bytes, *, size: int, fit: Fit = "stretch", channels: int = 3) -> NDArray[np.uint8]:
@@ -82,18 +78,28 @@ def read_image(source: Path | bytes, *, size: int, fit: Fit = "stretch", channel
         ImageRefused: it cannot be read whole: truncated, empty, not an image, over a cap.
     """
     data = source if isinstance(source, bytes) else read_bytes(source)
+    _check_bytes(len(data))
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageRefused(f"{image.width} x {image.height} pixels, over {MAX_PIXELS:,}")
+                raise ImageRefused(TOO_MANY_PIXELS)
             square = _fit(_plain(_decode(image, size), channels), size, fit)
             return np.asarray(square).reshape(size, size, channels)
     except ImageRefused:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # Pillow refuses first from twice the cap on
+        raise ImageRefused(TOO_MANY_PIXELS) from None
     except UnidentifiedImageError:
         raise ImageRefused(_name_foreign(data)) from None
     except Exception as error:  # a decoder given hostile bytes may raise anything; all of it means the same
         raise ImageRefused(_name_damage(error)) from None
+
+
+def _check_bytes(count: int) -> None:
+    if not count:
+        raise ImageRefused("empty file")
+    if count > MAX_BYTES:
+        raise ImageRefused(f"over {MAX_BYTES // 2**20} MB")
 
 
 def _decode(image: Image.Image, size: int) -> Image.Image:
@@ -117,6 +123,7 @@ def _plain(image: Image.Image, channels: int) -> Image.Image:
     """The image as 8-bit RGB or grey, whatever it was, transparency composited on white."""
     if image.mode.startswith("I;16"):
         deep = np.asarray(image.convert("I"), dtype=np.uint32)
+        deep = np.where(deep == image.info.get("transparency", -1), 65535, deep)  # one value may stand for transparent
         image = Image.fromarray((deep // 257).astype(np.uint8))  # 65535 / 257 = 255
     elif image.mode in ("I", "F"):
         raise ImageRefused("32 bits per sample: the range of its values is not known")
@@ -132,7 +139,11 @@ def _fit(image: Image.Image, size: int, fit: Fit) -> Image.Image:
     """The square. Bilinear with antialiasing: every source pixel has its part in a smaller image."""
     method = Image.Resampling.BILINEAR
     if fit == "pad":
-        return ImageOps.pad(image, (size, size), method=method, color=WHITE if image.mode == "RGB" else 255)
+        longest = max(image.size)
+        width, height = (max(1, round(side * size / longest)) for side in image.size)  # a thin line stays visible
+        square = Image.new(image.mode, (size, size), "white")
+        square.paste(image.resize((width, height), method), (round((size - width) / 2), round((size - height) / 2)))
+        return square
     if fit == "crop":
         return ImageOps.fit(image, (size, size), method=method)
     return image if image.size == (size, size) else image.resize((size, size), method)
@@ -140,11 +151,9 @@ def _fit(image: Image.Image, size: int, fit: Fit) -> Image.Image:
 
 def _name_foreign(data: bytes) -> str:
     """Why bytes that no decoder knows are refused, naming what people meet most."""
-    if data[4:8] == b"ftyp":
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
         return "HEIC or AVIF: convert it to JPEG"
-    if data[:4] in (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\x89PNG"):
-        return "damaged image"
-    return "not an image"
+    return "damaged image" if data.startswith(SIGNATURES) or data[8:12] == b"WEBP" else "not an image"
 
 
 def _name_damage(error: Exception) -> str:

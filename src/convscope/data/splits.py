@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from convscope.data.folder import Split
+from convscope.data.folder import SPLITS, Split
 from convscope.randomness import uniform
 
 
@@ -44,7 +44,7 @@ def deal(samples: Sequence[Sample], *, validation: float, test: float, seed: int
     """
     samples = _refuse_leaks(_refuse_contradictions(samples))
     given = {sample.split for sample in samples if not sample.reason}
-    shares = {
+    shares: dict[Split, float] = {
         "validation": 0.0 if "validation" in given else validation,
         "test": 0.0 if "test" in given else test,
     }
@@ -60,25 +60,26 @@ def deal(samples: Sequence[Sample], *, validation: float, test: float, seed: int
     return [replace(sample, split="" if sample.reason else splits[sample.group]) for sample in samples]
 
 
-def _deal_class(groups: Iterable[str], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+def _deal_class(groups: Iterable[str], shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
     """Deal the groups of one class: each to the split in whose share its place in [0, 1) falls.
 
-    A class so small that chance leaves a split without it gives that split its nearest group; the last group always
-    trains. This is the one case in which adding an image can move another.
+    A class so small that chance leaves a split without it gives that split its nearest group, as long as there are
+    groups: first it trains, then it validates, then it tests. This is the one case in which adding an image can move
+    another.
     """
     places = sorted((uniform(seed, "split", group), group) for group in groups)
     splits = {group: _side(place, shares) for place, group in places}
-    for wanted in ("train", "validation", "test"):
+    for rank, wanted in enumerate(SPLITS):
         if wanted in splits.values() or not shares.get(wanted, 1.0):
             continue
         counts = Counter(splits.values())
-        spare = [group for group in splits if counts[splits[group]] > 1] or (list(splits) if wanted == "train" else [])
+        spare = [group for group, split in splits.items() if counts[split] > 1 or SPLITS.index(split) > rank]
         if spare:
             splits[spare[-1] if wanted == "train" else spare[0]] = wanted
     return splits
 
 
-def _side(place: float, shares: Mapping[str, float]) -> str:
+def _side(place: float, shares: Mapping[Split, float]) -> Split:
     top = 0.0
     for split, share in shares.items():
         top += share
@@ -118,7 +119,7 @@ def _refuse_leaks(samples: Sequence[Sample]) -> list[Sample]:
 
     def judge(sample: Sample) -> Sample:
         held = keeper.get(sample.group)
-        if sample.reason or held is None or sample.split == held.split:
+        if sample.reason or held is None or sample.split in ("", held.split):
             return sample
         return replace(sample, reason=f"equal to {held.path} in {held.split}")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OPSET = 17
 TOLERANCE = 1e-4  # of a probability; measured differences are near 1e-7
-WEIGHTS = "weights.safetensors"
+GRAPH, WEIGHTS, LABELS, FACTS = "model.onnx", "weights.safetensors", "labels.txt", "model.json"
 
 
 def export_model(
@@ -34,7 +34,7 @@ def export_model(
     """Write the bundle: model.onnx, model.json, labels.txt, weights; then check that it answers as the network does.
 
     Args:
-        folder: where it goes; what is there is replaced, in one rename.
+        folder: where it goes; a model that is there is replaced, and nothing else ever is.
         model: the `keras.Model`.
         recipe: that it was built by.
         classes: names in the order of the probabilities.
@@ -43,23 +43,27 @@ def export_model(
     The largest difference of a probability between the network and the bundle stands in model.json as `difference`.
 
     Raises:
-        BundleError: they differ by more than float32 rounding explains.
+        BundleError: they differ by more than float32 rounding explains, the network's answers are no numbers, or the
+            folder holds something else than a model.
     """
+    folder = folder.absolute()
+    _check_replaceable(folder)
     facts = describe_model(recipe, classes)
+    answers = _finite_answers(model, sample)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    write_whole(part / "model.onnx", to_onnx(model, facts))
+    write_whole(part / GRAPH, to_onnx(model, facts))
     write_whole(part / WEIGHTS, _weights_file(model))
-    write_whole(part / "labels.txt", "".join(f"{name}\n" for name in classes))
-    difference = float(np.abs(open_bundle(part).predict(sample) - model(sample, training=False).numpy()).max())
+    write_whole(part / LABELS, "".join(f"{name}\n" for name in classes))
+    difference = float(np.abs(open_bundle(part).predict(sample) - answers).max())
     if not difference <= TOLERANCE:
         raise BundleError(
             found=f"the bundle's probabilities differ from the network's by up to {difference:.2g}",
             expected=f"at most {TOLERANCE:g}",
             fix="please report this, with the versions in environment.json",
         )
-    write_json(part / "model.json", {**facts, "difference": difference})
+    write_json(part / FACTS, {**facts, "difference": difference})
     _replace_folder(part, folder)
 
 
@@ -96,6 +100,28 @@ def to_onnx(model: Any, facts: dict[str, Any]) -> bytes:
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(facts, ensure_ascii=False)
     return bytes(proto.SerializeToString())
+
+
+def _check_replaceable(folder: Path) -> None:
+    inside = [each.name for each in folder.iterdir()] if folder.is_dir() else [""] * folder.exists()
+    strange = sorted(set(inside) - {GRAPH, WEIGHTS, LABELS, FACTS})
+    if strange:
+        raise BundleError(
+            found=f"{folder / strange[0]}, which is no part of a model",
+            expected="a new folder, or one with a model that may be replaced",
+            fix="choose another folder",
+        )
+
+
+def _finite_answers(model: Any, sample: NDArray[np.uint8]) -> NDArray[np.float32]:
+    answers: NDArray[np.float32] = model(sample, training=False).numpy()
+    if not np.isfinite(answers).all():
+        raise BundleError(
+            found="a network whose answers are not numbers: its training diverged",
+            expected="probabilities",
+            fix="train anew with a smaller learning rate (flag --learning-rate)",
+        )
+    return answers
 
 
 def _weights_file(model: Any) -> bytes:

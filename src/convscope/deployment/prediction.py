@@ -64,12 +64,16 @@ def predict(model: Path, images: Iterable[str], *, out: Path | None = None, form
 
     Raises:
         BundleError: the model cannot be used.
-        FolderError: there is no input.
+        FolderError: there is no input, or a folder stands where the table is to go.
     """
     bundle = open_bundle(model)
     paths = list(list_inputs(images))
     if not paths:
         raise FolderError(found="no images", expected="files, folders with images, or globs", fix="check the paths")
+    if out is not None and out.is_dir():
+        raise FolderError(
+            found=f"{out} is a folder", expected="a file for the table", fix=f"try {out / 'predictions.csv'}"
+        )
     if out is not None:
         with open_whole(out) as file:
             unreadable = _write(io.TextIOWrapper(file, "utf-8", "surrogateescape", newline=""), bundle, paths, format)
@@ -97,13 +101,28 @@ def list_inputs(images: Iterable[str]) -> Iterator[str]:
     """
     for name in images:
         if name == "-":
-            yield from (line for line in sys.stdin.read().splitlines() if line)
+            yield from _list_stdin()
         elif os.path.isdir(name):
             yield from _list_folder(name)
         elif not os.path.lexists(name) and (matches := sorted(glob.glob(name, recursive=True))):
-            yield from (match for match in matches if not os.path.isdir(match))
+            yield from _list_matches(name, matches)
         else:
             yield name
+
+
+def _list_stdin() -> list[str]:
+    """One path a line, byte for byte: a name may hold every other sign that ends a line, or not be UTF-8."""
+    lines = (line.removesuffix(b"\r") for line in sys.stdin.buffer.read().split(b"\n"))
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def _list_matches(pattern: str, matches: Sequence[str]) -> Iterator[str]:
+    """What a glob matches, as if a shell had spelled it out; `**` names what is in its folders itself."""
+    for match in matches:
+        if not os.path.isdir(match):
+            yield match
+        elif "**" not in pattern:
+            yield from _list_folder(match)
 
 
 def _list_folder(name: str) -> Iterator[str]:
@@ -131,13 +150,14 @@ def _answer_batch(bundle: Bundle, waiting: deque[tuple[str, Decoded]]) -> Iterat
 def _write(file: Any, bundle: Bundle, paths: list[str], format: Format) -> int:
     """Write the table; returns how many inputs were unreadable."""
     header, row_of = _table(bundle.classes, format)
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
+    plain = csv.writer(file, lineterminator="\n")
+    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # as `run.write_table` does
+    plain.writerow(header)
     unreadable = 0
     with progress("predicting", len(paths), unit="images") as bar:
         for answer in answer_files(bundle, paths):
             unreadable += answer.probabilities is None
-            writer.writerow(row_of(answer))
+            (quoted if "\r" in answer.path else plain).writerow(row_of(answer))
             bar.advance()
     file.flush()
     if isinstance(file, io.TextIOWrapper) and file is not sys.stdout:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,19 +24,17 @@ from convscope.terminal import plural, printable, progress, remarks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SPLIT_ORDER = (
-    "test",
-    "validation",
-)  # which split speaks for a model: the one that nothing was chosen on, if there is one
+SPLIT_ORDER = ("test", "validation")  # which speaks for a model: the one that nothing was chosen on, if there is one
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Labelled files to judge by: `items` below `root`, called `split` in the result."""
+    """Labelled files to judge by: `items` below `root`, called `split` in the result, and those `refused`, and why."""
 
     root: Path
     items: tuple[Item, ...]
     split: str
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,8 @@ def evaluate(model: Path, data: Path | None = None, *, split: str | None = None,
     mistakes = find_mistakes(paths, labels, probabilities, classes=bundle.classes)
     absent = tuple(name for name, scores in metrics.classes.items() if not scores.support)
     folder = out or (model if data is None else _folder_for(model, data))
-    evaluation = Evaluation(metrics, tuple(mistakes), absent, tuple(unknown), tuple(unreadable), folder)
+    left_out = (*truth.refused, *unreadable)
+    evaluation = Evaluation(metrics, tuple(mistakes), absent, tuple(unknown), left_out, folder)
     _write(evaluation, truth.root if data is None else data)
     return evaluation
 
@@ -147,8 +147,14 @@ def _truth_of_run(run: Run, split: str | None) -> Truth:
             expected=f"one of {', '.join(sorted(splits))}",
             fix="choose one with --split, or give a labelled folder",
         )
+    return Truth(images_of(run), items, chosen)
+
+
+def images_of(run: Run) -> Path:
+    """The folder that the paths in a run's data.csv are relative to: its images', or that of its manifest."""
     data = Path(run.environment["data"])
-    return Truth(data.parent if data.is_file() else data, items, chosen)
+    is_manifest = data.is_file() or (data.suffix.lower() == ".csv" and not data.is_dir())  # which may be gone
+    return data.parent if is_manifest else data
 
 
 def _truth_of_folder(model: Path, data: Path, split: str | None) -> Truth:
@@ -158,14 +164,15 @@ def _truth_of_folder(model: Path, data: Path, split: str | None) -> Truth:
     usable = tuple(item for item in listing.items if not item.reason)
     splits = {item.split for item in usable}
     chosen = split or next((name for name in SPLIT_ORDER if name in splits), None)
+    refused = tuple((item.path, item.reason) for item in listing.items if item.reason and item.split in (None, chosen))
     if chosen is None:
-        return Truth(listing.root, usable, "all")
+        return Truth(listing.root, usable, "all", refused)
     items = tuple(item for item in usable if item.split == chosen)
     if not items:
         raise FolderError(
             found=f"no split {chosen!r} in {data}", expected="a split of the folder", fix="leave --split out"
         )
-    return Truth(listing.root, items, chosen)
+    return Truth(listing.root, items, chosen, refused)
 
 
 def _answer(
@@ -194,20 +201,24 @@ def _answer(
 def _folder_for(model: Path, data: Path) -> Path:
     """Where the results for a folder go: `evaluations/NAME` in the run, or here for a bare model; one per folder."""
     base = (model if model.is_dir() else Path()) / "evaluations"
-    name = data.absolute().name or "data"
-    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
-        place = base / f"{name}{suffix}"
-        if not (place / "metrics.json").exists() or read_json(place / "metrics.json").get("data") == str(
-            data.absolute()
-        ):
-            return place
-    return place
+    name = _absolute(data).name or "data"
+    places = (base / f"{name}{f'-{number}' if number > 1 else ''}" for number in itertools.count(1))
+    return next(place for place in places if _is_free(place / "metrics.json", data))
+
+
+def _is_free(metrics: Path, data: Path) -> bool:
+    return not metrics.exists() or read_json(metrics).get("data") == str(_absolute(data))
+
+
+def _absolute(data: Path) -> Path:
+    """Without `..`, so that it has a name."""
+    return Path(os.path.abspath(data))
 
 
 def _write(evaluation: Evaluation, data: Path) -> None:
-    facts = {**evaluation.metrics.to_json(), "data": str(data.absolute())}
+    facts = {**evaluation.metrics.to_json(), "data": str(_absolute(data))}
     facts |= {"absent": evaluation.absent, "unknown": evaluation.unknown, "unreadable": len(evaluation.unreadable)}
-    write_json(evaluation.folder / "metrics.json", json.loads(json.dumps(facts)))
+    write_json(evaluation.folder / "metrics.json", facts)
     write_mistakes(evaluation.folder / "mistakes.csv", evaluation.mistakes)
     try:
         from convscope.explanation.figures import plot_confusion, save_figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from convscope.data.dataset import read_samples
 from convscope.data.decoding import Square, decode_file, decode_files
 from convscope.errors import FolderError, RecipeError
-from convscope.evaluation.evaluation import evaluate
+from convscope.evaluation.evaluation import evaluate, images_of
 from convscope.explanation import figures
 from convscope.explanation.activations import activations_of
 from convscope.explanation.filters import convolutions_of, filters_of
@@ -26,6 +25,8 @@ from convscope.terminal import plural, progress
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
+    from convscope.recipe import Recipe
 
 GRID_IMAGES = 24
 MISTAKES_SHOWN = 24
@@ -68,15 +69,21 @@ def explain(
     run = open_run(path)
     network = load_network(run)
     target = None if class_name is None else _class_index(network, class_name)
+    chosen = [_named(network, Path(image)) for image in images]
     held_out = _held_out(run, network)
-    chosen = [_photo(network, Path(image), None) for image in images] or _one_per_class(held_out)
+    if not held_out and not chosen:
+        raise FolderError(
+            found=f"none of the run's held-out images in {images_of(run)}",
+            expected="the images that it was trained on, or images by name",
+            fix="put them back, or name images to look into",
+        )
     folder = out or run.path
     sections = [
         Section("Overview", "全貌", tuple(_overview(run, held_out))),
         Section("Filters", "滤波器", tuple(_filters(network, input_channel))),
         *(
-            Section(photo.name, "", tuple(_inside(network, photo, number, target)))
-            for number, photo in enumerate(chosen, 1)
+            Section(f"Image {photo.name}", "图像", tuple(_inside(network, photo, number, target)))
+            for number, photo in enumerate(chosen or _one_per_class(held_out), 1)
         ),
     ]
     with progress("drawing", sum(len(section.drawings) for section in sections), unit="figures") as bar:
@@ -88,7 +95,7 @@ def explain(
 
 def _overview(run: Run, held_out: Sequence[Photo]) -> Iterator[Drawing]:
     """Learning curves, confusion, a grid of held-out images, mistakes."""
-    if not (run.path / "metrics.json").exists():
+    if not _is_judged(run):
         evaluate(run.path)
     metrics = read_json(run.path / "metrics.json")
     history = [{name: float(value) for name, value in row.items()} for row in read_table(run.history_file)]
@@ -99,18 +106,25 @@ def _overview(run: Run, held_out: Sequence[Photo]) -> Iterator[Drawing]:
     yield Drawing(
         "confusion", "Confusion matrix", "混淆矩阵", figures.plot_confusion(confusion, list(metrics["classes"]))
     )
-    classes = list(metrics["classes"])
-    grid = np.stack([photo.image for photo in held_out])
-    guesses = [classes[int(photo.probabilities.argmax())] for photo in held_out]
-    truths = [photo.true or "" for photo in held_out]
-    yield Drawing("images", "Held-out images", "留出图像", figures.plot_images(grid, truths, guesses))
+    if held_out:
+        classes = list(metrics["classes"])
+        grid = np.stack([photo.image for photo in held_out])
+        guesses = [classes[int(photo.probabilities.argmax())] for photo in held_out]
+        truths = [photo.true or "" for photo in held_out]
+        yield Drawing("images", "Held-out images", "留出图像", figures.plot_images(grid, truths, guesses))
     if (figure := _mistakes(run)) is not None:
         yield Drawing("mistakes", "Mistakes, worst first", "错误示例", figure)
 
 
+def _is_judged(run: Run) -> bool:
+    """Whether there are figures of this model: a run that went on has another one since."""
+    judged, model = run.path / "metrics.json", run.model / "model.json"
+    return judged.exists() and judged.stat().st_mtime >= model.stat().st_mtime
+
+
 def _mistakes(run: Run) -> Figure | None:
     rows = read_table(run.path / "mistakes.csv")[:MISTAKES_SHOWN]
-    decoded = decode_files([_root(run) / row["path"] for row in rows], _square(run))
+    decoded = decode_files([images_of(run) / row["path"] for row in rows], _square(run.recipe))
     shown = [(row, each.image) for row, each in zip(rows, decoded, strict=True) if each.image is not None]
     if not shown:
         return None
@@ -148,7 +162,7 @@ def _inside(network: Network, photo: Photo, number: int, target: int | None) -> 
 
 
 def _held_out(run: Run, network: Network) -> list[Photo]:
-    """Some images that the network did not learn from, the classes in turn."""
+    """Some images that the network did not learn from, the classes in turn; those that are gone are passed over."""
     samples = [sample for sample in read_samples(run.data_file) if sample.split in ("validation", "test")]
     turns: dict[str, int] = {}
     order = []
@@ -159,14 +173,9 @@ def _held_out(run: Run, network: Network) -> list[Photo]:
     for _, label, path in sorted(order):
         if len(photos) == GRID_IMAGES:
             break
-        if (_root(run) / path).is_file():
-            photos.append(_photo(network, _root(run) / path, label))
-    if not photos:
-        raise FolderError(
-            found=f"none of the run's held-out images in {_root(run)}",
-            expected="the images that it was trained on",
-            fix="put them back",
-        )
+        decoded = decode_file(images_of(run) / path, _square(network.recipe))
+        if decoded.image is not None:
+            photos.append(_photo(network, Path(path).name, decoded.image, label))
     return photos
 
 
@@ -175,13 +184,16 @@ def _one_per_class(held_out: Sequence[Photo]) -> list[Photo]:
     return sorted(first.values(), key=lambda photo: str(photo.true))[:IMAGES_LOOKED_INTO]
 
 
-def _photo(network: Network, path: Path, true: str | None) -> Photo:
-    recipe = network.recipe
-    decoded = decode_file(path, Square(recipe.image_size, recipe.fit, recipe.channels))
+def _named(network: Network, path: Path) -> Photo:
+    """An image that the person wants looked into."""
+    decoded = decode_file(path, _square(network.recipe))
     if decoded.image is None:
         raise FolderError(found=f"{path}: {decoded.reason}", expected="an image", fix="name another")
-    probabilities = network.model(decoded.image[np.newaxis], training=False).numpy()[0]
-    return Photo(path.name, decoded.image, true, probabilities)
+    return _photo(network, path.name, decoded.image, None)
+
+
+def _photo(network: Network, name: str, image: NDArray[np.uint8], true: str | None) -> Photo:
+    return Photo(name, image, true, network.model(image[np.newaxis], training=False).numpy()[0])
 
 
 def _class_index(network: Network, name: str) -> int:
@@ -192,10 +204,5 @@ def _class_index(network: Network, name: str) -> int:
     return network.classes.index(name)
 
 
-def _root(run: Run) -> Path:
-    data = Path(run.environment["data"])
-    return data.parent if re.fullmatch(r".*\.csv", data.name, re.IGNORECASE) and not data.is_dir() else data
-
-
-def _square(run: Run) -> Square:
-    return Square(run.recipe.image_size, run.recipe.fit, run.recipe.channels)
+def _square(recipe: Recipe) -> Square:
+    return Square(recipe.image_size, recipe.fit, recipe.channels)

@@ -43,7 +43,7 @@ def write_report(path: Path, *, run: Run, sections: Sequence[Section], figures: 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["percent"] = _percent
+    environment.filters |= {"percent": _percent, "decimal": _decimal}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     pictures = {
         drawing.name: base64.b64encode((figures / f"{drawing.name}.png").read_bytes()).decode()
@@ -67,3 +67,8 @@ def write_report(path: Path, *, run: Run, sections: Sequence[Section], figures: 
 def _percent(value: Any) -> str:
     """A share as a person reads it; a figure that does not exist as a dash."""
     return "–" if value is None else f"{value:.1%}"
+
+
+def _decimal(value: Any) -> str:
+    """A number as a person reads it; an interval that has no end, of one image, as a dash."""
+    return "–" if value is None else f"{value:.3f}"

@@ -92,16 +92,19 @@ class Learner:
         return sum(row.step > self.best.step for row in self.history) >= self.recipe.patience
 
     def fit(self, *, steps: int | None = None, epochs: int | None = None) -> list[Epoch]:
-        """Learn on, for so many steps or epochs (one epoch if neither is given); Ctrl-C stops between two steps.
+        """Learn on, for so many steps or epochs (one epoch if neither is given).
 
         Returns: the epochs that were completed, as rows of the history.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C, between two steps: the learner is whole, and `fit` goes on from there.
         """
         num_steps = steps if steps is not None else self.steps_per_epoch * (1 if epochs is None else epochs)
         before = len(self.history)
         with stop_requests() as is_stopped:
             for _ in self.steps(self.step + num_steps):
                 if is_stopped():
-                    break
+                    raise KeyboardInterrupt
         return self.history[before:]
 
     def steps(self, until: int, *, judge_last: bool = False) -> Iterator[Epoch | None]:

@@ -17,7 +17,7 @@ from convscope.data.dataset import check_dataset, open_dataset, read_samples, wr
 from convscope.errors import Interrupted, RunError
 from convscope.recipe import Recipe
 from convscope.run import Run, keep_environment, new_run, write_table
-from convscope.terminal import clock, remarks
+from convscope.terminal import clock, plural, remarks
 from convscope.training.checkpoint import load_checkpoint, save_checkpoint
 from convscope.training.interruption import stop_requests
 from convscope.training.learner import Learner
@@ -114,7 +114,7 @@ def _finish(run: Run, learner: Learner) -> None:
     learner.save(run.model)
     run.log("done", step=learner.step, seconds=round(learner.seconds, 3))
     remarks().print(
-        f"trained {learner.step:,} steps in {clock(learner.seconds)}; the model is in {run.model}", markup=False
+        f"trained {plural(learner.step, 'step')} in {clock(learner.seconds)}; the model is in {run.model}", markup=False
     )
 
 
@@ -162,7 +162,7 @@ def _go_back(run: Run, learner: Learner) -> None:
 
 def _tell_start(run: Run, learner: Learner, total: int) -> None:
     weights = learner.model.count_params()
-    begin = f"going on at step {learner.step:,} of {total:,}" if learner.step else f"{total:,} steps"
+    begin = f"going on at step {learner.step:,} of {total:,}" if learner.step else plural(total, "step")
     remarks().print(f"{learner.recipe.network}, {weights:,} weights, {begin}; run folder {run.path}", markup=False)
 
 

@@ -1,0 +1,69 @@
+"""The picture in the READMEs: what `make demo` shows of its network. Usage: python scripts/pictures.py RUN"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope.data.image import read_image
+from convscope.explanation.activations import activations_of
+from convscope.explanation.figures import save_figure
+from convscope.explanation.filters import convolutions_of
+from convscope.explanation.heatmaps import grad_cam
+from convscope.explanation.network import load_network
+from convscope.run import Run, read_table
+
+ROOT = Path(__file__).resolve().parent.parent
+DIGITS = ("3", "8")
+CHANNELS = 12
+
+
+def main(run: Run) -> None:
+    """Draw one held-out image of each of `DIGITS`: the image, its heat, its scores, the first channels of each layer."""
+    network = load_network(run)
+    layers = convolutions_of(network.model)
+    figure = Figure(figsize=(13, 2.9 * len(DIGITS)), layout="constrained")
+    grid = figure.subplots(len(DIGITS), 3 + len(layers), width_ratios=[1, 1, 1.1, *[1.35] * len(layers)], squeeze=False)
+    for axes, path in zip(grid, held_out(run), strict=True):
+        image = read_image(path, size=network.recipe.image_size, channels=network.recipe.channels)
+        scores = network.model(image[np.newaxis], training=False).numpy()[0]
+        axes[0].imshow(image[..., 0], cmap="gray")
+        axes[0].set_title("held-out image")
+        heat = Image.fromarray(grad_cam(network.model, image, int(scores.argmax()))).resize(image.shape[:2])
+        axes[1].imshow(image[..., 0], cmap="gray")
+        axes[1].imshow(np.asarray(heat), cmap="inferno", alpha=0.6)
+        axes[1].set_title(f"what speaks for {network.classes[int(scores.argmax())]}")
+        axes[2].barh(network.classes, scores, color="#1f5fa8")
+        axes[2].invert_yaxis()
+        axes[2].set(title="score of each class", xlim=(0, 1))
+        for place, (layer, activation) in zip(
+            axes[3:], activations_of(network.model, image, layers).items(), strict=True
+        ):
+            place.imshow(tile(activation), cmap="viridis")
+            place.set_title(f"{layer.removesuffix('_convolution')} sees")
+        for place in (*axes[:2], *axes[3:]):
+            place.axis("off")
+    save_figure(figure, ROOT / "docs" / "pictures" / "inside.png")
+
+
+def held_out(run: Run) -> list[Path]:
+    """The first test image of each of `DIGITS`."""
+    root = Path(run.environment["data"])
+    rows = [row for row in read_table(run.data_file) if row["split"] == "test"]
+    return [root / next(row["path"] for row in rows if row["class"] == digit) for digit in DIGITS]
+
+
+def tile(activation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first channels of (h, w, c) in four columns, a gap between them."""
+    padded = np.pad(activation[..., :CHANNELS], ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
+    rows = [np.hstack([padded[..., c] for c in range(first, first + 4)]) for first in range(0, CHANNELS, 4)]
+    return np.vstack(rows)
+
+
+if __name__ == "__main__":
+    main(Run(Path(sys.argv[1])))

@@ -1,0 +1,105 @@
+"""What all tests share: a cache of their own, drawn photos, and the real data sets where they are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import Command, Ended
+from drawing import write_folder
+from halves import write_halves
+from hypothesis import settings
+from stranger import Stranger, invite_stranger
+
+from convscope.recipe import Recipe
+from convscope.run import Run
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+# a busy machine is no reason to fail
+settings.register_profile("convscope", deadline=None)
+settings.load_profile("convscope")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of decoded images for this session, never the user's; child processes see it too."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVSCOPE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 60 drawn images, 32 x 32, in three classes. Only to be read."""
+    return write_folder(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture
+def stranger() -> Iterator[Stranger]:
+    """A way to meet what one may not read, for root too."""
+    with invite_stranger() as stranger:
+        yield stranger
+
+
+@pytest.fixture(scope="session")
+def dogs_vs_cats() -> Path:
+    """The 20,998 real photos, in `cat` and `dog`."""
+    return _real("dogs-vs-cats")
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Path:
+    """The real 32 x 32 images, in `train/<class>` and `test/<class>`."""
+    return _real("cifar10")
+
+
+def _real(name: str) -> Path:
+    folder = REAL_DATA / name
+    if not os.path.isdir(folder):
+        pytest.skip(f"the real photos are not here: {folder}")
+    return folder
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line in this process: words in, how it ended out."""
+
+    def run(*words: object) -> Ended:
+        from convscope.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["convscope", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return Ended(int(end.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 images of discs and rings, each in one half, 10 of them in the wrong folder. Only to be read."""
+    return write_halves(tmp_path_factory.mktemp("halves") / "shapes", per_class=150)
+
+
+@pytest.fixture(scope="session")
+def trained(halves: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small network that has learned `halves`. Only to be read; whoever writes copies it."""
+    from convscope.training.training import train
+
+    recipe = Recipe(image_size=32, filters=(8, 16), dense_units=32, learning_rate=3e-3, epochs=20, test=0.15)
+    return train(halves, recipe, out=tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture(scope="session")
+def explained(trained: Run) -> Path:
+    """The report of `trained`, which stands in its folder with its figures."""
+    from convscope.explanation.explanation import explain
+
+    return explain(trained.path)

@@ -1,0 +1,113 @@
+"""The promise: the door is light. What a command does not need is not loaded, and need not be installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import environment
+from tiny_model import COLOURS, colour_model
+
+HEAVY = ("tensorflow", "keras", "matplotlib", "onnxruntime", "sklearn", "scipy", "onnx", "tf2onnx", "jinja2")
+TRAINING = ("tensorflow", "keras", "tf2onnx", "onnx", "sklearn", "safetensors", "tomli_w", "jinja2")
+
+TELL_MODULES = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=open(sys.argv.pop(), "w")))
+"""
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in %r:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Block())
+"""
+COMMAND = """
+from convscope.cli import main
+modules = sys.argv.pop()
+try:
+    main()
+finally:
+    sys.argv.append(modules)
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two classes with one image each."""
+    from drawing import draw
+    from PIL import Image
+
+    for seed, name in enumerate(COLOURS[:2]):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.fromarray(draw("disc", 8, seed)).save(tmp_path / "data" / name / "1.png")
+    return tmp_path / "data"
+
+
+def run(program: str, *words: object, where: Path) -> tuple[str, set[str]]:
+    """Run a program in a process of its own; returns its output, and the modules that it had at its end."""
+    command = [sys.executable, "-c", TELL_MODULES + program, *map(str, words), str(where / "modules.json")]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=where, env=environment())
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout, set(json.loads((where / "modules.json").read_text()))
+
+
+def test_import_is_light(tmp_path: Path) -> None:
+    """`import convscope`, and asking what it offers, loads nothing heavy, not even NumPy."""
+    _, modules = run("import convscope; dir(convscope); convscope.__version__", where=tmp_path)
+    assert modules.isdisjoint({*HEAVY, "numpy", "PIL", "typer", "rich"})
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["predict", "--help"]])
+def test_help_is_light(tmp_path: Path, words: list[str]) -> None:
+    """Nobody waits for TensorFlow to read a page of help."""
+    out, modules = run(COMMAND, *words, where=tmp_path)
+    assert out.startswith("Usage: ")
+    assert modules.isdisjoint({*HEAVY, "numpy", "PIL"})
+
+
+def test_predicting_needs_only_the_base_install(data: Path, tmp_path: Path) -> None:
+    """With everything of the extra `train` blocked, a model of convscope still predicts."""
+    model = colour_model().write(tmp_path / "m.onnx")
+    blocked = (*TRAINING, "matplotlib")
+    out, modules = run(BLOCK % (blocked,) + COMMAND, "predict", model, data, where=tmp_path)
+    assert len(out.splitlines()) == 3
+    assert modules.isdisjoint(blocked)
+
+
+@pytest.mark.slow
+def test_evaluating_needs_no_tensorflow(data: Path, tmp_path: Path) -> None:
+    """Judging a bundle on a folder works without the extra `train`; with Matplotlib there it also draws."""
+    model = colour_model().write(tmp_path / "m.onnx")
+    figure = tmp_path / "evaluations" / "data" / "figures" / "confusion.png"
+    out, modules = run(BLOCK % ((*TRAINING, "matplotlib"),) + COMMAND, "evaluate", model, data, where=tmp_path)
+    assert out.startswith("accuracy ")
+    assert not figure.exists()
+    out, modules = run(COMMAND, "evaluate", model, data, where=tmp_path)
+    assert figure.exists()
+    assert modules.isdisjoint({"tensorflow", "keras"})
+
+
+@pytest.mark.slow
+def test_predicting_loads_no_tensorflow(data: Path, tmp_path: Path) -> None:
+    """Where TensorFlow is installed, predicting leaves it alone."""
+    _, modules = run(COMMAND, "predict", colour_model().write(tmp_path / "m.onnx"), data, where=tmp_path)
+    assert "onnxruntime" in modules
+    assert modules.isdisjoint({*TRAINING, "matplotlib"})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("words", [["train", "data"], ["explain", "."], ["demo"]])
+def test_missing_extra_is_told(tmp_path: Path, words: list[str]) -> None:
+    """Without the extra, a command that needs it says which to install, in three lines."""
+    program = [sys.executable, "-c", BLOCK % (TRAINING,) + "from convscope.cli import main\nmain()", *words]
+    ended = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, env=environment())
+    assert ended.returncode == 2, ended.stderr
+    found, _, fix = ended.stderr.splitlines()
+    assert "needs the Python module" in found
+    assert fix == "fix:      pip install 'convscope[train]'"

@@ -1,0 +1,155 @@
+"""The promise: a model answers alike in Keras while it trains and in ONNX Runtime after, from the file on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from drawing import KINDS, draw, encode
+from safetensors.numpy import load_file
+
+from convscope.data.dataset import open_dataset
+from convscope.deployment.bundle import Bundle, open_bundle
+from convscope.deployment.exporting import export_model
+from convscope.deployment.prediction import predict
+from convscope.models.catalog import build_network, outputs_of, read_weights, set_weights
+from convscope.recipe import Fit, Network, Recipe
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+TOLERANCE = 1e-5
+CASES = [
+    Recipe(network=network, fit=fit, channels=channels, image_size=24, filters=(6, 8), dense_units=16)
+    for network in typing.get_args(Network)
+    for fit in typing.get_args(Fit)
+    for channels in (1, 3)
+] + [Recipe(network=network) for network in typing.get_args(Network)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, the bundle that it was written as, and 48 images as training sees them."""
+
+    recipe: Recipe
+    model: Any
+    bundle: Bundle
+    paths: list[str]
+    images: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawings of three classes, none of them square, some of them JPEG, grey, or with a transparent corner."""
+    root = tmp_path_factory.mktemp("photos")
+    for kind in KINDS:
+        (root / kind).mkdir()
+        for number in range(16):
+            image = draw(kind, 60, number)[: 25 + 2 * number]
+            if number % 4 == 0:
+                (root / kind / f"{number:02d}.jpg").write_bytes(encode(image, "JPEG"))
+            elif number % 4 == 1:
+                (root / kind / f"{number:02d}.png").write_bytes(encode(image[..., 0]))
+            elif number % 4 == 2:
+                alpha = np.full((*image.shape[:2], 1), 255, np.uint8)
+                alpha[:20, :20] = 90
+                (root / kind / f"{number:02d}.png").write_bytes(encode(np.concatenate([image, alpha], axis=2)))
+            else:
+                (root / kind / f"{number:02d}.webp").write_bytes(encode(image, "WEBP"))
+    return root
+
+
+@pytest.fixture(
+    scope="module",
+    params=CASES,
+    ids=lambda recipe: f"{recipe.network}-{recipe.image_size}-{recipe.fit}-{recipe.channels}",
+)
+def case(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Each network small with each fit and each number of channels, and as its default is."""
+    recipe: Recipe = request.param
+    dataset = open_dataset(photos, recipe)
+    model = build_network(recipe, len(dataset.classes))
+    make_decided(model, dataset.images)
+    folder = tmp_path_factory.mktemp("model") / "model"
+    export_model(folder, model, recipe, classes=dataset.classes, sample=dataset.images[:8])
+    paths = [str(photos / sample.path) for sample in dataset.samples]
+    return Case(recipe, model, open_bundle(folder), paths, np.asarray(dataset.images))
+
+
+def make_decided(model: Any, images: np.ndarray) -> None:
+    """Give a network weights with which it answers each image otherwise: each logit has mean 0 and deviation 1."""
+    draws = np.random.default_rng(3)
+    weights = {name: draws.normal(0, 0.2, array.shape).astype("f4") for name, array in read_weights(model).items()}
+    set_weights(model, weights)
+    logits = outputs_of(model, "logits")(images, training=False)["logits"].numpy()
+    weights["logits/kernel"] /= logits.std(axis=0)
+    weights["logits/bias"] = (weights["logits/bias"] - logits.mean(axis=0)) / logits.std(axis=0)
+    set_weights(model, weights)
+
+
+def answers_of(case: Case, images: np.ndarray) -> np.ndarray:
+    """What the Keras network says."""
+    answers: np.ndarray = case.model(images, training=False).numpy()
+    return answers
+
+
+@pytest.mark.parametrize("count", [1, 7, 32])
+def test_bundle_answers_as_the_network(case: Case, count: int) -> None:
+    """The probabilities of any number of images agree to 1e-5; the images do differ in them."""
+    images = case.images[:count]
+    answers = case.bundle.predict(images)
+    assert answers.shape == (count, 3)
+    assert answers.dtype == np.float32
+    np.testing.assert_allclose(answers, answers_of(case, images), rtol=0, atol=TOLERANCE)
+    assert np.ptp(answers_of(case, case.images), axis=0).min() > 0.1
+
+
+def test_batch_size_does_not_matter(case: Case) -> None:
+    """An image's answer is the same alone and among others."""
+    together = case.bundle.predict(case.images)
+    alone = np.concatenate([case.bundle.predict(case.images[row : row + 1]) for row in range(len(case.images))])
+    np.testing.assert_allclose(alone, together, rtol=0, atol=TOLERANCE)
+
+
+def test_files_are_answered_as_in_training(case: Case, tmp_path: Path) -> None:
+    """From the file on: `predict` reads, fits and answers each file as training did, in the order that was asked."""
+    table = tmp_path / "predictions.csv"
+    predict(case.bundle.path, case.paths, out=table)
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == case.paths
+    assert {row["status"] for row in rows} == {"ok"}
+    expected = answers_of(case, case.images)
+    answers = np.array([[float(row[name]) for name in case.bundle.classes] for row in rows])
+    np.testing.assert_allclose(answers, expected, rtol=0, atol=TOLERANCE)
+    assert [row["label"] for row in rows] == [KINDS[number] for number in expected.argmax(axis=1)]
+
+
+def test_features_agree(case: Case) -> None:
+    """The graph's second output is the network's features."""
+    session = onnxruntime.InferenceSession(case.bundle.path, providers=["CPUExecutionProvider"])
+    (features,) = session.run(["features"], {"image": case.images[:7]})
+    expected = outputs_of(case.model, "features")(case.images[:7], training=False)["features"].numpy()
+    assert expected.max() > 0.1
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_bundle_describes_itself(case: Case) -> None:
+    """What is said inside model.onnx is what model.json says: classes, size, fit, channels; the weights lie beside."""
+    folder = case.bundle.path.parent
+    beside = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert beside.pop("difference") <= TOLERANCE
+    assert beside == case.bundle.facts
+    assert case.bundle.classes == KINDS
+    square = case.bundle.square
+    assert (square.size, square.fit, square.channels) == (case.recipe.image_size, case.recipe.fit, case.recipe.channels)
+    assert (folder / "labels.txt").read_text(encoding="utf-8").splitlines() == list(KINDS)
+    kept, weights = load_file(folder / "weights.safetensors"), read_weights(case.model)
+    assert kept.keys() == weights.keys()
+    assert all((kept[name] == array).all() for name, array in weights.items())

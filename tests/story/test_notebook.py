@@ -1,0 +1,161 @@
+"""The notebook: it is what its .py makes, and it runs from the first cell to the last."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import os
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawing import write_folder
+from PIL import Image
+
+import convscope
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "notebooks" / "dogs_vs_cats.py"
+NOTEBOOK = SOURCE.with_suffix(".ipynb")
+PHOTOS = ROOT.parent / "shared" / "data" / "dogs-vs-cats"
+CLASSES = ("cat", "dog")
+IMAGES_PER_CLASS = 40
+STEPS = (1, 5, 20)
+NUM_FIGURES = 15
+PACKAGE = Path(convscope.__file__).parents[1]  # what is tested here, wherever a child process stands
+OPTIONAL = "needs the extra `notebook`"
+
+
+def prepare_images(folder: Path) -> None:
+    """Some real photos of each class where they are, else as many drawn images."""
+    if not PHOTOS.is_dir():
+        write_folder(folder, CLASSES, per_class=IMAGES_PER_CLASS)
+        return
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+        for photo in sorted((PHOTOS / name).iterdir())[:IMAGES_PER_CLASS]:
+            shutil.copy(photo, folder / name)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The variables of a child process: an empty home, no Jupyter but one whose kernel `python3` is this Python."""
+    pytest.importorskip("ipykernel", reason=OPTIONAL)
+    pytest.importorskip("nbclient", reason=OPTIONAL)
+    home = tmp_path / "home"
+    home.mkdir()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "XDG_"))}
+    install = [sys.executable, "-m", "ipykernel", "install", "--prefix", str(tmp_path / "kernels")]
+    environment = inherited | {
+        "HOME": str(home),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")])),
+        "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTER_NO_CONFIG": "1",
+        "JUPYTER_PATH": str(tmp_path / "kernels" / "share" / "jupyter"),
+        "JUPYTER_PREFER_ENV_PATH": "0",
+        "CONVSCOPE_CACHE": str(tmp_path / "cache"),
+        "CONVSCOPE_NOTEBOOK_DATA": str(tmp_path / "photos"),
+        "CONVSCOPE_NOTEBOOK_STEPS": ",".join(map(str, STEPS)),
+    }
+    subprocess.run(install, env=environment, check=True, capture_output=True)
+    return environment
+
+
+def execute(environment: dict[str, str], place: Path) -> Any:
+    """The notebook with its outputs, run in an empty folder called `place`.
+
+    Jupyter runs in a process of its own: what it warns of is not ours, and nothing of it stays behind.
+    """
+    import nbformat
+
+    place.mkdir()
+    shutil.copy(NOTEBOOK, place)
+    command = [sys.executable, "-m", "jupyter", "execute", "--output=done.ipynb", NOTEBOOK.name]
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return nbformat.read(place / "done.ipynb", as_version=4)
+
+
+def outputs_of(notebook: Any) -> list[Any]:
+    """Everything that any cell printed or showed, in order."""
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def text_of(outputs: list[Any]) -> str:
+    """What they say, figures apart."""
+    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
+
+
+def check_walk(notebook: Any, place: Path) -> None:
+    """What the notebook promises: every cell ran, accuracy after each stage, all figures, a whole table."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = outputs_of(notebook)
+    said = text_of(outputs)
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert "Warning" not in said
+    places = [said.index(f"{step} 步 · steps: 准确率 · accuracy ") for step in STEPS]
+    assert all(earlier < later for earlier, later in pairwise(places))
+    figures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    assert len(figures) == NUM_FIGURES
+    for figure in figures:
+        pixels = Image.open(io.BytesIO(base64.b64decode(figure))).convert("L")
+        assert pixels.getextrema() != (255, 255), "an empty figure"
+    num_validation = next(int(line.split()[1]) for line in said.splitlines() if line.startswith("validation"))
+    with (place.parent / "runs" / "dogs_vs_cats.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [*CLASSES, "id"]
+    assert len(rows) == num_validation > 0
+    assert all(float(row["cat"]) + float(row["dog"]) == pytest.approx(1, abs=1e-5) for row in rows)
+
+
+def test_notebook_is_made_from_its_source(tmp_path: Path) -> None:
+    """`jupytext --to ipynb --update` would not change a byte of the notebook, nor a cell made anew differ but in id."""
+    jupytext = pytest.importorskip("jupytext", reason=OPTIONAL)
+    from jupytext.cli import jupytext as run_jupytext
+
+    for file in (SOURCE, NOTEBOOK):
+        shutil.copy(file, tmp_path)
+    run_jupytext(["--quiet", "--to", "ipynb", "--update", str(tmp_path / SOURCE.name)])
+    stale = "the notebook is stale: jupytext --to ipynb --update notebooks/dogs_vs_cats.py"
+    assert (tmp_path / NOTEBOOK.name).read_bytes() == NOTEBOOK.read_bytes(), stale
+    made, committed = jupytext.read(SOURCE).cells, jupytext.read(NOTEBOOK).cells
+    for cell in (*made, *committed):
+        del cell["id"]
+    assert made == committed, f"{stale}; and commit no outputs"
+
+
+def test_every_heading_is_in_both_languages() -> None:
+    """Chinese stands first, English beside it, in every heading of the source."""
+    headings = [line for line in SOURCE.read_text(encoding="utf-8").splitlines() if line.startswith("# #")]
+    assert len(headings) > 10
+    for heading in headings:
+        chinese, _, english = heading.partition(" · ")
+        assert any("\u4e00" <= letter <= "\u9fff" for letter in chinese), heading
+        assert english.strip().isascii(), heading
+        assert english.strip(), heading
+
+
+def test_absent_photos_are_told(tmp_path: Path) -> None:
+    """Without photos the first cell says which folder it looked for, and what to set."""
+    changes = {"CONVSCOPE_NOTEBOOK_DATA": str(tmp_path / "nowhere"), "PYTHONPATH": str(PACKAGE), "PYTHONUTF8": "1"}
+    command = [sys.executable, str(SOURCE)]
+    done = subprocess.run(command, env=os.environ | changes, capture_output=True, encoding="utf-8")
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+    assert str(tmp_path / "nowhere") in last
+    assert "set the environment variable CONVSCOPE_NOTEBOOK_DATA" in last
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_notebook_walks_from_images_to_table(environment: dict[str, str], tmp_path: Path) -> None:
+    """Every cell runs, with an empty home, and shows what it promises: on photos, or on drawn images without them."""
+    prepare_images(tmp_path / "photos")
+    place = tmp_path / "notebooks"
+    check_walk(execute(environment, place), place)

@@ -1,0 +1,218 @@
+"""Recipe: every choice is checked at birth, named when it is wrong, and survives being saved."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convscope.errors import RecipeError
+from convscope.recipe import DEFAULT_EPOCHS, Fit, Network, Recipe
+
+SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
+LENGTHS = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"epochs": st.integers(1, 10**6)}),
+    st.fixed_dictionaries({"steps": st.integers(1, 10**9)}),
+)
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> Recipe:
+    """Any recipe that can be."""
+    filters = draw(st.lists(st.integers(1, 65536), min_size=1, max_size=6).map(tuple))
+    validation = draw(SHARES)
+    return Recipe(
+        network=draw(st.sampled_from(get_args(Network))),
+        image_size=draw(st.integers(2 ** len(filters), 4096)),
+        channels=draw(st.sampled_from([1, 3])),
+        fit=draw(st.sampled_from(get_args(Fit))),
+        filters=filters,
+        dense_units=draw(st.integers(1, 65536)),
+        validation=validation,
+        test=draw(st.floats(0, 1 - validation, exclude_max=True)),
+        label_from_name=draw(st.booleans()),
+        max_refused=draw(st.floats(0, 1)),
+        batch_size=draw(st.integers(1, 65536)),
+        learning_rate=draw(st.floats(0, 10, exclude_min=True)),
+        patience=draw(st.integers(0, 10**6)),
+        seed=draw(st.integers(0, 2**63 - 1)),
+        **draw(LENGTHS),
+    )
+
+
+def refusal(**choices: Any) -> RecipeError:
+    """The error that choices end with."""
+    with pytest.raises(RecipeError) as caught:
+        Recipe(**choices)
+    return caught.value
+
+
+@settings(max_examples=60)
+@given(recipes())
+def test_a_recipe_survives_being_saved(recipe: Recipe) -> None:
+    """Through TOML and back every choice is what it was, to the last bit."""
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+
+
+def test_the_default_recipe_is_the_reference() -> None:
+    """The choices of the reference system: a drift here would change what every number is compared with."""
+    recipe = Recipe()
+    assert (recipe.network, recipe.image_size, recipe.channels, recipe.fit) == ("classic", 128, 3, "stretch")
+    assert (recipe.filters, recipe.dense_units, recipe.batch_size) == ((32, 32, 64), 128, 32)
+    assert (recipe.learning_rate, recipe.validation, recipe.test, recipe.max_refused) == (1e-4, 0.16, 0.0, 0.05)
+
+
+def test_every_choice_explains_itself() -> None:
+    """Each field has a help text, from which flags and pages are made."""
+    for field in dataclasses.fields(Recipe):
+        assert len(field.metadata["help"]) > 10
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    """It is frozen: what a run was started with stays what it was."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("imagesize", "image_size"),
+        ("image-size", "image_size"),
+        ("size", "image_size"),
+        ("epoch", "epochs"),
+        ("batchsize", "batch_size"),
+        ("learn_rate", "learning_rate"),
+        ("validaton", "validation"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(key: str, near: str) -> None:
+    """From a file and from flags alike."""
+    for make in (lambda: Recipe.from_toml(f"{key} = 3"), lambda: Recipe().with_changes({key: 3})):
+        with pytest.raises(RecipeError) as caught:
+            make()
+        assert caught.value.found == f"an unknown key `{key}`"
+        assert caught.value.fix == f"did you mean `{near}`?"
+
+
+def test_a_key_like_no_other_names_them_all() -> None:
+    """Where nothing is near, the keys are listed."""
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_toml("zzz = 1")
+    assert all(field.name in caught.value.fix for field in dataclasses.fields(Recipe))
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ({"network": "resnet"}, "`classic`"),
+        ({"network": 1}, "`classic`"),
+        ({"fit": "squash"}, "`stretch` or `pad` or `crop`"),
+        ({"image_size": "128"}, "a whole number"),
+        ({"image_size": 128.0}, "a whole number"),
+        ({"image_size": True}, "a whole number"),
+        ({"image_size": None}, "a whole number"),
+        ({"epochs": 1.5}, "a whole number"),
+        ({"learning_rate": "1e-4"}, "a number"),
+        ({"learning_rate": False}, "a number"),
+        ({"learning_rate": 10**400}, "a number"),
+        ({"label_from_name": 1}, "true or false"),
+        ({"label_from_name": "yes"}, "true or false"),
+        ({"filters": 32}, "a list of whole numbers"),
+        ({"filters": "32"}, "a list of whole numbers"),
+        ({"filters": [32, 1.5]}, "a whole number"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(choices: dict[str, Any], expected: str) -> None:
+    """Nothing is bent quietly: the value, what is expected, and the flag are named."""
+    error = refusal(**choices)
+    (name,) = choices
+    assert error.found.startswith(f"{name} = ")
+    assert error.expected == expected
+    assert f"--{name.replace('_', '-')}" in error.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "best", "worst"),
+    [
+        ("image_size", [8, 4096], [7, 0, -1, 4097]),
+        ("channels", [1, 3], [0, 2, 4]),
+        ("filters", [(1,), (65536,) * 3], [(), (0,), (65537,), (-1,), (8,) * 8]),
+        ("dense_units", [1, 65536], [0, 65537]),
+        ("validation", [0.001, 0.999], [0, 1, -0.1, float("nan"), float("inf")]),
+        ("test", [0, 0.83], [0.84, 1, -0.1, float("nan")]),
+        ("max_refused", [0, 1], [-0.01, 1.01, float("nan")]),
+        ("batch_size", [1, 65536], [0, 65537]),
+        ("learning_rate", [1e-12, 10], [0, -1e-4, 10.1, float("nan"), float("inf")]),
+        ("epochs", [1, None], [0, -1]),
+        ("steps", [1, None], [0, -1]),
+        ("patience", [0], [-1]),
+        ("seed", [0, 2**63 - 1], [-1, 2**63]),
+    ],
+)
+def test_each_range_ends_where_it_says(name: str, best: list[Any], worst: list[Any]) -> None:
+    """The last values that are allowed are, and the first that are not are refused by name."""
+    for value in best:
+        assert getattr(Recipe(**{name: value}), name) == value
+    for value in worst:
+        error = refusal(**{name: value})
+        assert error.found.startswith(f"{name} = ")
+
+
+def test_numbers_are_made_exact() -> None:
+    """Whole numbers pass for floats, lists for tuples, and NumPy's numbers, as a notebook has them, for Python's."""
+    recipe = Recipe(learning_rate=1, filters=[np.int64(4), 8], batch_size=np.int32(5), validation=np.float32(0.5))
+    values = (recipe.learning_rate, *recipe.filters, recipe.batch_size, recipe.validation)
+    assert values == (1.0, 4, 8, 5, 0.5)
+    assert [type(value) for value in values] == [float, int, int, int, float]
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+
+
+def test_steps_and_epochs_exclude_each_other() -> None:
+    """Both at once is an error, from a file too; setting one of them over a recipe unsets the other."""
+    assert "both `epochs` and `steps`" in refusal(epochs=1, steps=1).found
+    by_steps = Recipe(epochs=3).with_changes({"steps": 7})
+    assert (by_steps.steps, by_steps.epochs) == (7, None)
+    by_epochs = by_steps.with_changes({"epochs": 2})
+    assert (by_epochs.steps, by_epochs.epochs) == (None, 2)
+    assert by_steps.with_changes({"seed": 1}).steps == 7
+    with pytest.raises(RecipeError):
+        Recipe().with_changes({"epochs": 1, "steps": 1})
+
+
+def test_how_long_training_is() -> None:
+    """Steps as said, or epochs times their steps, or the default."""
+    assert Recipe(steps=7).num_steps(100) == 7
+    assert Recipe(epochs=3).num_steps(100) == 300
+    assert Recipe().num_steps(100) == 100 * DEFAULT_EPOCHS
+
+
+@settings(max_examples=100)
+@given(st.text(max_size=60) | st.sampled_from(["seed = " + "9" * 5000, "format = 2", "format = 'x'", "seed = 1.0"]))
+def test_any_text_is_a_recipe_or_an_error_of_its_own(text: str) -> None:
+    """Whatever a file holds, reading it ends with a recipe or with a RecipeError."""
+    try:
+        recipe = Recipe.from_toml(text)
+    except RecipeError:
+        return
+    assert isinstance(recipe, Recipe)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Missing, a folder, not UTF-8, not TOML, or of a later format."""
+    (tmp_path / "latin.toml").write_bytes("# café".encode("latin-1"))
+    for name in ("gone.toml", ".", "latin.toml"):
+        with pytest.raises(RecipeError, match="cannot be read"):
+            Recipe.from_file(tmp_path / name)
+    for text, found in (("seed : 1", "not TOML"), ("format = 2", "a recipe of format 2")):
+        (tmp_path / "recipe.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(RecipeError, match=found):
+            Recipe.from_file(tmp_path / "recipe.toml")
+    (tmp_path / "recipe.toml").write_text("seed = 3\nfilters = [8]\n", encoding="utf-8")
+    assert Recipe.from_file(tmp_path / "recipe.toml") == Recipe(seed=3, filters=(8,))

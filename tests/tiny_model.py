@@ -1,0 +1,103 @@
+"""A model made by hand, without TensorFlow: one matrix before a softmax, as a bundle and once more in NumPy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from drawing import Pixels
+from numpy.typing import NDArray
+
+from convscope.data.dataset import open_dataset, write_samples
+from convscope.data.decoding import Square
+from convscope.recipe import Recipe
+from convscope.run import Run, new_run, write_whole
+
+COLOURS = ("red", "green", "blue")
+SMALL = Square(8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TinyModel:
+    """`matrix`: (size * size * channels, classes) float32; the classes in the order of the probabilities."""
+
+    classes: tuple[str, ...]
+    square: Square
+    matrix: NDArray[np.float32]
+
+    def answer(self, images: Pixels) -> NDArray[np.float64]:
+        """(n, size, size, channels) uint8 -> (n, classes): what the bundle has to answer."""
+        powers = np.exp(images.reshape(len(images), -1) / 255.0 @ self.matrix.astype(np.float64))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def write(self, path: Path, **changes: Any) -> Path:
+        """Write the bundle to `path`; `changes` go over what it says of itself."""
+        facts = {
+            "format": 1,
+            "classes": list(self.classes),
+            "image_size": self.square.size,
+            "channels": self.square.channels,
+            "fit": self.square.fit,
+        }
+        return write_onnx(path, self, {"convscope": json.dumps(facts | changes)})
+
+
+def random_model(classes: Sequence[str], square: Square = SMALL, *, seed: int = 0) -> TinyModel:
+    """A model that answers something else for every image."""
+    matrix = np.random.default_rng(seed).normal(0, 0.2, (square.num_bytes, len(classes)))
+    return TinyModel(tuple(classes), square, matrix.astype(np.float32))
+
+
+def colour_model(classes: Sequence[str] = COLOURS, *, size: int = 8) -> TinyModel:
+    """A model that is sure of the strongest colour; a class of another name is one that it never answers."""
+    matrix = np.zeros((size, size, 3, len(classes)), np.float32)
+    for place, name in enumerate(classes):
+        if name in COLOURS:
+            matrix[:, :, COLOURS.index(name), place] = 5.0 / size**2
+    return TinyModel(tuple(classes), Square(size), matrix.reshape(-1, len(classes)))
+
+
+def colour_run(place: Path, data: Path, **choices: Any) -> Run:
+    """A finished run of `colour_model` on `data`, with everything but what a training leaves."""
+    recipe = Recipe(image_size=8, **choices)
+    dataset = open_dataset(data, recipe)
+    run = new_run(place, recipe=recipe, data=data)
+    write_samples(run.data_file, dataset.samples)
+    run.model.mkdir()
+    colour_model(dataset.classes).write(run.model / "model.onnx")
+    return run
+
+
+def write_onnx(path: Path, model: TinyModel, said: dict[str, str]) -> Path:
+    """Write the graph, uint8 images in, probabilities and features out, with what it says of itself."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    shape = ["batch", *model.square.shape]
+    nodes = [
+        helper.make_node("Cast", ["image"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["number", "scale"], ["share"]),
+        helper.make_node("Flatten", ["share"], ["features"]),
+        helper.make_node("MatMul", ["features", "matrix"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"]),
+    ]
+    scale = numpy_helper.from_array(np.array(1 / 255, np.float32), "scale")
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width])
+            for name, width in (("probabilities", len(model.classes)), ("features", model.square.num_bytes))
+        ],
+        [scale, numpy_helper.from_array(model.matrix, "matrix")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(proto)
+    helper.set_model_props(proto, said)
+    write_whole(path, proto.SerializeToString())
+    return path
