@@ -10,7 +10,9 @@ import os
 import sys
 import typing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal
 
 import typer
@@ -18,9 +20,10 @@ from typer.core import TyperGroup
 
 import convscope
 from convscope.errors import ConvscopeError, Interrupted, MissingExtra
-from convscope.recipe import Recipe
+from convscope.recipe import BY_NETWORK, Recipe
 from convscope.terminal import plural, printable, remarks
 
+SECONDS = {"s": 1, "m": 60, "h": 3600}
 DONE, BUG, WRONG, UNREADABLE, STOPPED = 0, 1, 2, 3, 130
 
 
@@ -84,21 +87,34 @@ def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _flag(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
-    default = ", ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    says = field.metadata["help"] + ("" if default is None else f" [default: {str(default).lower()}]")
+    says = field.metadata["help"] + _default_of(field)
     name = "--" + field.name.replace("_", "-")
     words = (name, "--no-" + field.name.replace("_", "-")) if kind is bool else (name,)
-    if typing.get_origin(kind) is not Literal:  # `int | None` is a flag of type int
-        kind = next((option for option in typing.get_args(kind) if option is not type(None)), kind)
+    if typing.get_origin(kind) is UnionType:  # `int | None` is a flag of type int
+        kind = typing.get_args(kind)[0]
     how: dict[str, Any] = {}
-    if isinstance(field.default, tuple):
-        kind, how = str, {"parser": whole_numbers, "metavar": "N,N,..."}
+    if typing.get_origin(kind) is tuple:
+        part = typing.get_args(kind)[0]
+        kind, how = str, {"parser": partial(numbers, kind=part), "metavar": "N,N,..."}
+    elif field.name == "budget":
+        how = {"parser": duration, "metavar": "TIME"}
     elif kind is float:
         how = {"parser": number, "metavar": "NUMBER"}
     option = typer.Option("/".join(words), help=says, show_default=False, **how)
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
+
+
+def _default_of(field: dataclasses.Field[Any]) -> str:
+    """` [default: 32; compact: 64]`, or nothing where a field has no default."""
+
+    def text(value: Any) -> str:
+        return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value).lower()
+
+    if field.name in BY_NETWORK["classic"]:
+        return f" [default: {'; '.join(f'{name} {text(values[field.name])}' for name, values in BY_NETWORK.items())}]"
+    return "" if field.default is None else f" [default: {text(field.default)}]"
 
 
 def number(word: str | float) -> float:
@@ -110,12 +126,20 @@ def number(word: str | float) -> float:
         raise typer.BadParameter(f"{text!r} is not a number such as 0.05 or 5%") from None
 
 
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """`32,32,64`."""
+def duration(text: str) -> float:
+    """`10m`, `25s`, `1h`, or seconds."""
     try:
-        return tuple(int(part) for part in text.split(","))
+        return float(text.rstrip("smh")) * SECONDS[text[-1:]] if text[-1:] in SECONDS else float(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 32,32,64") from None
+        raise typer.BadParameter(f"{text!r} is not a time such as 10m, 25s or 1h") from None
+
+
+def numbers(text: str, *, kind: type) -> tuple[Any, ...]:
+    """`32,32,64`, or `0.5,0.75`."""
+    try:
+        return tuple(kind(part) for part in text.split(",") if part)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 32,32,64") from None
 
 
 @app.command()

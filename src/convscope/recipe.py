@@ -20,6 +20,7 @@ from convscope.errors import MissingExtra, RecipeError
 
 FORMAT = 1
 DEFAULT_EPOCHS = 20
+LENGTHS = ("epochs", "steps", "budget")  # how long to train is said in one of these
 LEAST_COMPACT = 16  # pixels
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
@@ -101,6 +102,7 @@ class Recipe:
         None, f"passes over the training images (default {DEFAULT_EPOCHS}, unless steps are set)"
     )
     steps: int | None = _says(None, "optimisation steps, in place of epochs")
+    budget: float | None = _says(None, "time to train in, in place of epochs: `10m`, `25s`, `1h`, or seconds")
     patience: int = _by_network(
         "epochs without a better validation loss until training stops and gives back the best weights; 0: never"
     )
@@ -152,14 +154,13 @@ class Recipe:
         return tomli_w.dumps({"format": FORMAT, **chosen})
 
     def with_changes(self, changes: Mapping[str, Any]) -> Self:
-        """This recipe with some fields changed; setting `steps` unsets `epochs` and the other way round."""
+        """This recipe with some fields changed; setting one of `epochs`, `steps` and `budget` unsets the others."""
         known = _known(changes)
         if known.get("network", self.network) != self.network:  # what was not chosen follows the network
             ours = BY_NETWORK[self.network]
             known = {name: None for name, value in ours.items() if getattr(self, name) == value} | known
-        for one, other in (("steps", "epochs"), ("epochs", "steps")):
-            if known.get(one) is not None and other not in known:
-                known[other] = None
+        if any(known.get(name) is not None for name in LENGTHS):
+            known = dict.fromkeys(LENGTHS) | known
         return replace(self, **known)
 
     def num_steps(self, steps_per_epoch: int) -> int:
@@ -242,14 +243,16 @@ def _check_ranges(recipe: Recipe) -> None:
         ),
         ("epochs", recipe.epochs is None or recipe.epochs >= 1, "1 or more"),
         ("steps", recipe.steps is None or recipe.steps >= 1, "1 or more"),
+        ("budget", recipe.budget is None or recipe.budget > 0, "a time such as 10m"),
         ("patience", recipe.patience >= 0, "0 or more"),
         ("seed", 0 <= recipe.seed < 2**63, "0 or more"),
     )
     for name, holds, expected in checks:
         if not holds:
             raise _wrong(name, getattr(recipe, name), expected)
-    if recipe.epochs is not None and recipe.steps is not None:
-        raise RecipeError(found="both `epochs` and `steps`", expected="one of them", fix="leave one out")
+    said = [name for name in LENGTHS if getattr(recipe, name) is not None]
+    if len(said) > 1:
+        raise RecipeError(found=" and ".join(f"`{name}`" for name in said), expected="one of them", fix="leave one out")
 
 
 def _wrong(name: str, value: Any, expected: str) -> RecipeError:

@@ -11,7 +11,7 @@ Tensor = Any  # a symbolic Keras tensor
 layers = keras.layers
 
 
-def images(shape: tuple[int, int, int]) -> Tensor:
+def images(shape: tuple[int | None, int | None, int]) -> Tensor:
     """The input: (B, height, width, channels) uint8, 0-255."""
     return keras.Input(shape, dtype="uint8", name="image")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 from convscope.errors import RecipeError
 from convscope.terminal import clock, plural, remarks
@@ -47,7 +48,7 @@ def fit_into(learner: Learner, seconds: float) -> int:
 def probe(learner: Learner) -> tuple[dict[int, float], float]:
     """(seconds of a step by image size, seconds of an evaluation); compiles everything on the way."""
     before = learner.snapshot()
-    steps = {size: _median_seconds(lambda size=size: learner.probe_step(size)) for size in learner.schedule.sizes}  # type: ignore[misc]
+    steps = {size: _median_seconds(partial(learner.rehearse, size)) for size in learner.schedule.sizes}
     learner.evaluate()
     judge = _median_seconds(learner.evaluate, times=1)
     learner.go_back_to(before)

@@ -178,6 +178,17 @@ class Learner:
         export_model(place, self.model, self.recipe, classes=self.dataset.classes, sample=sample)
         return place
 
+    def rehearse(self, size: int) -> None:
+        """Take a step of no length on the first batch, at an image size: what a real step costs, for timing."""
+        rows = self.order.epoch(0)[0]
+        images = images_at(self.dataset.images, size)[rows]
+        self._train(images, self.dataset.labels[rows], np.float32(0))
+
+    def set_num_steps(self, num_steps: int) -> None:
+        """Plan learning rate and image size for another number of steps; before the first one only."""
+        self.recipe = self.recipe.with_changes({"steps": num_steps, "budget": None})
+        self.schedule = plan(self.recipe, self.steps_per_epoch)
+
     def restore_best(self) -> None:
         """Put back the weights of the epoch with the lowest validation loss, where the recipe's patience kept them."""
         if self._best_weights:

@@ -18,6 +18,7 @@ from convscope.errors import Interrupted, RunError
 from convscope.recipe import Recipe
 from convscope.run import Run, keep_environment, new_run, write_table
 from convscope.terminal import clock, plural, remarks
+from convscope.training.budget import fit_into
 from convscope.training.checkpoint import load_checkpoint, save_checkpoint
 from convscope.training.interruption import stop_requests
 from convscope.training.learner import Learner
@@ -55,10 +56,12 @@ def train(
     dataset = open_dataset(data, recipe, cache=cache)
     tell_dataset(dataset)
     check_dataset(dataset, max_refused=recipe.max_refused)
-    run = old or new_run(out, recipe=recipe, data=data)
+    learner = Learner(dataset, recipe)
+    if recipe.budget is not None:
+        learner.set_num_steps(fit_into(learner, recipe.budget))
+    run = old or new_run(out, recipe=learner.recipe, data=data)
     keep_environment(run, data=data)
     _keep_samples(run, dataset.samples)
-    learner = Learner(dataset, recipe)
     _go_back(run, learner)
     run.log("resume" if learner.step else "start", step=learner.step, parameters=int(learner.model.count_params()))
     with _tensorboard_log(run, tensorboard) as log_scalars:
@@ -123,6 +126,8 @@ def _recipe_of(run: Run, recipe: Recipe | None) -> Recipe:
     saved = run.recipe
     if recipe is None:
         return saved
+    if recipe.budget is not None:  # it was spent on a number of steps when the run began
+        recipe = recipe.with_changes({"steps": saved.steps, "budget": None})
     for field in fields(Recipe):
         ours, theirs = getattr(recipe, field.name), getattr(saved, field.name)
         if ours != theirs and field.name not in MAY_CHANGE:
@@ -131,7 +136,14 @@ def _recipe_of(run: Run, recipe: Recipe | None) -> Recipe:
                 expected="the same recipe, so that the result is the same as without a break",
                 fix="leave the flag out, or start a new run with another --out",
             )
-    return replace(saved, **{name: getattr(recipe, name) for name in MAY_CHANGE})
+    going_on = replace(saved, **{name: getattr(recipe, name) for name in MAY_CHANGE})
+    if going_on != saved and saved.schedule != "constant":
+        raise RunError(
+            found=f"another length for {run.path}, whose learning rate was planned for the first one",
+            expected="the same length",
+            fix="leave the flag out, or start a new run with another --out",
+        )
+    return going_on
 
 
 def _keep_samples(run: Run, samples: tuple[Any, ...]) -> None:
