@@ -24,7 +24,7 @@ CHANNELS = 12
 
 
 def main(run: Run) -> None:
-    """Draw one held-out image of each of `DIGITS`: the image, its heat, its scores, the first channels of each layer."""
+    """Draw a held-out image of each of `DIGITS`, its heat, its scores, and the first channels of each layer."""
     network = load_network(run)
     layers = convolutions_of(network.model)
     figure = Figure(figsize=(13, 2.9 * len(DIGITS)), layout="constrained")

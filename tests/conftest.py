@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,19 @@ from stranger import Stranger, invite_stranger
 from convscope.recipe import Recipe
 from convscope.run import Run
 
+NEEDS_TENSORFLOW = re.compile(r"^pytestmark = .*\bpytest\.mark\.tensorflow\b", re.MULTILINE)
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 # a busy machine is no reason to fail
 settings.register_profile("convscope", deadline=None)
 settings.load_profile("convscope")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, unread, the files that need TensorFlow where such tests are left out: loading it takes 5 seconds."""
+    if "not tensorflow" not in config.option.markexpr or not collection_path.name.startswith("test_"):
+        return None
+    return bool(NEEDS_TENSORFLOW.search(collection_path.read_text(encoding="utf-8"))) or None
 
 
 @pytest.fixture(scope="session", autouse=True)

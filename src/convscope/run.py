@@ -104,6 +104,20 @@ def new_run(path: Path | None, *, recipe: Recipe, data: Path) -> Run:
     return run
 
 
+def check_free(path: Path) -> None:
+    """Make sure that a new run can be at `path`: nothing is there, or a folder that is empty but for hidden files.
+
+    Raises:
+        RunError: something is.
+    """
+    if path.exists() and (not path.is_dir() or any(not each.name.startswith(".") for each in path.iterdir())):
+        raise RunError(
+            found=f"{path} exists already",
+            expected="a new run folder",
+            fix="choose another --out, or go on with --resume",
+        )
+
+
 def keep_environment(run: Run, *, data: Path) -> None:
     """Write environment.json where a run does not have it yet."""
     if not run.environment_file.exists():
@@ -240,13 +254,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _make_folder(path: Path) -> Path:
-    """Make `path`, which may be there and empty but for hidden files."""
-    if path.exists() and (not path.is_dir() or any(not each.name.startswith(".") for each in path.iterdir())):
-        raise RunError(
-            found=f"{path} exists already",
-            expected="a new run folder",
-            fix="choose another --out, or go on with --resume",
-        )
+    check_free(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
 

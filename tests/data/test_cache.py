@@ -67,9 +67,9 @@ def test_a_row_is_what_reading_the_file_gives(folder: Path, base: Path) -> None:
 def test_the_second_open_decodes_nothing(folder: Path, base: Path) -> None:
     """What was decoded is found again, byte for byte the same file, and cannot be written to."""
     first = open_cache(folder, PATHS, SQUARE, folder=base)
-    before = state(first)
+    before = state(first), base.stat().st_mtime_ns
     second = open_cache(folder, PATHS, SQUARE, folder=base)
-    assert state(second) == before
+    assert (state(second), base.stat().st_mtime_ns) == before  # a build, even one in vain, would be seen in its folder
     assert (second.path, second.sha256, second.reasons) == (first.path, first.sha256, first.reasons)
     np.testing.assert_array_equal(second.images, first.images)
     with pytest.raises(ValueError, match="read-only"):

@@ -179,7 +179,7 @@ def test_one_image_of_each_class_leaves_nothing_to_validate_with(tmp_path: Path)
 # data.csv
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(TEXTS, TEXTS, st.sampled_from(["train", "validation", "test", ""]), TEXTS), max_size=8))
 def test_data_csv_reads_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]) -> None:
     """Every path, class and reason: with commas, quotes, line breaks of any kind, control characters."""

@@ -131,6 +131,30 @@ def test_a_killed_child_costs_no_image(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_child_that_was_killed_while_it_waited_costs_no_image(folder: Path) -> None:
+    """A decoder that is found dead is not the fault of the file that it is asked for next."""
+    before = children()
+
+    def kill_before_the_last() -> Iterator[Path]:
+        yield from discs(folder)[:96]
+        (child,) = children() - before
+        wait_until_idle(child)
+        os.kill(child, signal.SIGKILL)
+        yield folder / "disc" / "000.png"
+
+    last = list(decode_files(kill_before_the_last(), SMALL, workers=1))[-1]
+    assert same(last, decode_file(folder / "disc" / "000.png", SMALL))
+
+
+def wait_until_idle(process: int) -> None:
+    """Wait until a process has slept for a fifth of a second."""
+    asleep = 0
+    while asleep < 20:
+        time.sleep(0.01)
+        asleep = asleep + 1 if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "S" else 0
+
+
+@pytest.mark.slow
 def test_a_file_that_crashes_its_decoder_is_one_refusal(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

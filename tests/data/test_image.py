@@ -101,7 +101,8 @@ def test_a_damaged_exif_block_is_no_reason_to_refuse() -> None:
     """The pixels are right even if the block beside them is broken."""
     image = draw("bar", 32, 3)
     whole = read_image(tagged(image, 6), size=32)
-    for broken in (b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0"):
+    text = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04top\0" + bytes(4)  # where a number should be
+    for broken in (text, b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0"):
         read = read_image(encode(image, "JPEG", exif=broken, **exact("JPEG")), size=32)
         np.testing.assert_array_equal(np.rot90(read, -1), whole)
 
@@ -150,6 +151,8 @@ def test_16_bits_keep_their_brightness() -> None:
         read = read_image(data, size=16)
         for channel in range(3):
             np.testing.assert_array_equal(read[..., channel], np.arange(256).reshape(16, 16))
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    assert np.abs(read_image(png_16_bit(every), size=256)[..., 0] - every / 257).max() <= 0.5
     assert (read_image(png_16_bit(np.full((4, 4), 300, np.uint16), transparent=300), size=4) == 255).all()
     assert (read_image(png_16_bit(np.full((4, 4), 300, np.uint16), transparent=301), size=4) == 1).all()
 
@@ -279,6 +282,7 @@ def test_a_file_over_the_cap_is_not_read(tmp_path: Path) -> None:
     assert refusal(bytes(MAX_BYTES + 1)) == "over 64 MB"
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # no error outside of these tests
 @pytest.mark.parametrize("side", [9_460, 12_000, 13_400, 50_000, 2**31 - 1])
 def test_a_bomb_is_refused_by_its_header(side: int) -> None:
     """Just over the cap, around twice the cap, where Pillow itself refuses, and at the format's end."""

@@ -22,6 +22,7 @@ from convscope.data.image import read_image
 from convscope.errors import BundleError, FolderError, RunError
 from convscope.evaluation.evaluation import describe, evaluate
 from convscope.run import Run, read_table
+from convscope.terminal import plural
 
 PER_CLASS = 20
 
@@ -318,4 +319,5 @@ def test_text_says_what_a_person_asks_first(run: Run) -> None:
     assert lines[0].startswith(f"accuracy {figure.value:.2%}  (95 % interval {figure.low:.2%} to {figure.high:.2%}")
     assert any(line.startswith("always answering 'blue' would reach ") for line in lines)
     assert sum(line.startswith(("blue ", "green ", "red ", "macro ")) for line in lines) >= 4
-    assert lines[-1].endswith(f"worst first, in {run.path / 'mistakes.csv'}")
+    count = judged.metrics.count - int(np.trace(judged.metrics.confusion))
+    assert lines[-1] == f"{plural(count, 'mistake')}, worst first, in {run.path / 'mistakes.csv'}"

@@ -58,7 +58,7 @@ def copy(small: Run, tmp_path: Path) -> Run:
 
 
 def test_every_figure_is_drawn(trained: Run, explained: Path) -> None:
-    """Overview, filters of each convolution, and for two images: scores, heat map, what each convolution makes of it."""
+    """Overview, filters of each convolution, and of two images the scores, the heat map and every activation."""
     inside = {f"image{number}_{name}" for number in (1, 2) for name in INSIDE}
     assert names_in(trained.path) == OVERVIEW | {f"filters_{layer}" for layer in LAYERS} | inside
     for file in (trained.path / "figures").iterdir():
@@ -97,6 +97,7 @@ def test_named_images_are_looked_into(copy: Run, tmp_path: Path) -> None:
     assert {file.name for file in copy.path.iterdir()} == before | {"metrics.json", "mistakes.csv", "figures"}
 
 
+@pytest.mark.slow
 def test_filters_are_those_of_the_channel_that_is_asked_for(trained: Run, explained: Path, tmp_path: Path) -> None:
     """`--channel 2` draws the weights of the third input of each convolution, as `plot_filters` does."""
     from convscope.explanation import figures
@@ -113,6 +114,7 @@ def test_filters_are_those_of_the_channel_that_is_asked_for(trained: Run, explai
         assert drawn != (explained.parent / "figures" / f"filters_{layer}.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_heat_map_is_of_the_class_that_is_asked_for(small: Run, tmp_path: Path) -> None:
     """`--class` draws what speaks for that class, and the page says which it is."""
     from convscope.explanation.explanation import explain

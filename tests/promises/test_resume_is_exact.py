@@ -26,7 +26,7 @@ from convscope.training.training import train
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
-EPOCHS = 40
+EPOCHS = 30
 RECIPE = Recipe(
     image_size=16,
     filters=(4, 4),

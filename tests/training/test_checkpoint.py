@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -247,7 +248,8 @@ for operation in range(1000):
 '''
 
 
-@pytest.mark.skipif(not hasattr(sys.modules["os"], "fork"), reason="needs os.fork")
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.parametrize("before", [(1, 2), (), (2, 3)], ids=["third", "first", "same step again"])
 def test_kill_at_any_operation_leaves_a_whole_state(tmp_path: Path, before: tuple[int, ...]) -> None:
     """Killed before its n-th file operation, for every n, a save leaves the state before it or its own, and no rubbish.

@@ -230,9 +230,6 @@ def test_resume_begins_what_is_not_there(few: Path, tmp_path: Path) -> None:
     assert train(few, replace(SHORT, epochs=1), out=begun, resume=True).is_finished
 
 
-@pytest.mark.xfail(
-    strict=True, reason="reported: `resume` without `out` starts a new run", raises=pytest.fail.Exception
-)
 def test_resume_needs_to_know_which_run(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Going on without saying with what is an error, not a new run from nothing."""
     monkeypatch.chdir(tmp_path)
@@ -336,7 +333,14 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert without_seconds(run) == without_seconds(short)
 
 
-@pytest.mark.xfail(strict=True, reason="reported: an extension is not kept in recipe.toml")
+def test_long_epochs_are_saved_in_between(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint is written when the time for one has come, in the middle of an epoch too."""
+    monkeypatch.setattr("convscope.training.training.CHECKPOINT_SECONDS", 0.0)
+    run = train(few, replace(SHORT, batch_size=2, epochs=None, steps=5), out=tmp_path / "run")
+    assert len(history(run)) == 1
+    assert sorted(each.name for each in run.checkpoints.iterdir()) == ["step-0000000004", "step-0000000005"]
+
+
 def test_longer_run_that_was_stopped_goes_on_to_its_new_end(
     copy: Run, shapes: Path, stop_at: Callable[[int], None]
 ) -> None:
@@ -348,7 +352,6 @@ def test_longer_run_that_was_stopped_goes_on_to_its_new_end(
     assert len(history(copy)) == 5
 
 
-@pytest.mark.xfail(strict=True, reason="reported: best weights are not kept while patience is 0")
 def test_patience_that_comes_later_gives_back_the_best_weights(mislabelled: Path, tmp_path: Path) -> None:
     """Patience set when a run goes on holds for the epochs before, too: the best epoch's weights are the model."""
     run = train(mislabelled, replace(HASTY, epochs=20, patience=0), out=tmp_path / "run")

@@ -124,7 +124,7 @@ def _plain(image: Image.Image, channels: int) -> Image.Image:
     if image.mode.startswith("I;16"):
         deep = np.asarray(image.convert("I"), dtype=np.uint32)
         deep = np.where(deep == image.info.get("transparency", -1), 65535, deep)  # one value may stand for transparent
-        image = Image.fromarray((deep // 257).astype(np.uint8))  # 65535 / 257 = 255
+        image = Image.fromarray(((deep + 128) // 257).astype(np.uint8))  # 65535 / 257 = 255
     elif image.mode in ("I", "F"):
         raise ImageRefused("32 bits per sample: the range of its values is not known")
     mode = "RGB" if channels == 3 else "L"

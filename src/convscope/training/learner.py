@@ -19,6 +19,7 @@ from convscope.data.batches import Lessons, Order, Prefetch, evaluation_batches,
 from convscope.data.dataset import Dataset, check_dataset, open_dataset
 from convscope.data.scaling import images_at
 from convscope.deployment.exporting import export_model
+from convscope.errors import FolderError
 from convscope.models.catalog import build_network, read_weights, set_weights
 from convscope.recipe import Recipe
 from convscope.training.checkpoint import Checkpoint
@@ -147,12 +148,19 @@ class Learner:
         self.history.append(row)
         if self.best is None or row.val_loss < self.best.val_loss:
             self.best = row
-            self._best_weights = read_weights(self.model) if self.recipe.patience else {}
+            self._best_weights = read_weights(self.model)
         return row
 
     def evaluate(self, split: str = "validation", *, size: int | None = None) -> dict[str, float]:
-        """Mean cross-entropy (nats) and accuracy over every image of a split, at the recipe's image size or another."""
+        """Mean cross-entropy (nats) and accuracy over every image of a split, at the recipe's image size or another.
+
+        Raises:
+            FolderError: it has no image.
+        """
         rows = self.dataset.rows(split)
+        if not len(rows):
+            splits = sorted({sample.split for sample in self.dataset.samples} - {""})
+            raise FolderError(found=f"no images in the split {split!r}", expected=" or ".join(splits), fix="name one")
         images = images_at(self.dataset.images, size or self.recipe.image_size)
         batches = evaluation_batches(images, self.dataset.labels, rows, batch_size=JUDGED_AT_ONCE)
         self._judged.reset()
@@ -190,7 +198,7 @@ class Learner:
         self.schedule = plan(self.recipe, self.steps_per_epoch)
 
     def restore_best(self) -> None:
-        """Put back the weights of the epoch with the lowest validation loss, where the recipe's patience kept them."""
+        """Put back the weights of the epoch with the lowest validation loss, if one has ended."""
         if self._best_weights:
             set_weights(self.model, self._best_weights)
 

@@ -16,7 +16,7 @@ from typing import Any
 from convscope.data.dataset import check_dataset, open_dataset, read_samples, write_samples
 from convscope.errors import Interrupted, RunError
 from convscope.recipe import Recipe
-from convscope.run import Run, keep_environment, new_run, write_table
+from convscope.run import Run, check_free, keep_environment, new_run, write_table, write_whole
 from convscope.terminal import clock, plural, remarks
 from convscope.training.budget import fit_into
 from convscope.training.checkpoint import load_checkpoint, save_checkpoint
@@ -52,20 +52,24 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
     """
     old = _run_to_resume(out, resume)
+    if old is None and out is not None:
+        check_free(Path(out))  # now, not after the images are decoded
     recipe = (recipe or Recipe()) if old is None else _recipe_of(old, recipe)
-    dataset = open_dataset(data, recipe, cache=cache)
+    dataset = open_dataset(Path(data), recipe, cache=cache)
     tell_dataset(dataset)
     check_dataset(dataset, max_refused=recipe.max_refused)
     learner = Learner(dataset, recipe)
     if recipe.budget is not None:
         learner.set_num_steps(fit_into(learner, recipe.budget))
-    run = old or new_run(out, recipe=learner.recipe, data=data)
-    keep_environment(run, data=data)
+    run = old or new_run(out, recipe=learner.recipe, data=Path(data))
+    keep_environment(run, data=Path(data))
     _keep_samples(run, dataset.samples)
+    if run.recipe != learner.recipe:  # how long to train was changed
+        write_whole(run.recipe_file, learner.recipe.to_toml())
     _go_back(run, learner)
     run.log("resume" if learner.step else "start", step=learner.step, parameters=int(learner.model.count_params()))
     with _tensorboard_log(run, tensorboard) as log_scalars:
-        _learn(run, learner, data, log_scalars)
+        _learn(run, learner, log_scalars, again=_command_to_resume(run, data, cache=cache, tensorboard=tensorboard))
     _finish(run, learner)
     return run
 
@@ -80,11 +84,17 @@ def base_recipe(file: Path | None, *, out: Path | None, resume: bool) -> Recipe:
 
 def _run_to_resume(out: Path | None, resume: bool) -> Run | None:
     """The run in `out` to go on with; None where it is to begin, also since it was killed before it had begun."""
-    return Run(out) if resume and out is not None and Run(out).recipe_file.is_file() else None
+    if resume and out is None:
+        raise RunError(found="--resume without --out", expected="the run to go on with", fix="say which one with --out")
+    run = Run(Path(out)) if resume and out is not None else None
+    return run if run is not None and run.recipe_file.is_file() else None
 
 
-def _learn(run: Run, learner: Learner, data: Path, log_scalars: Any) -> None:
-    """Take the steps that are left, with a checkpoint at each epoch and each minute, until the end or a stop."""
+def _learn(run: Run, learner: Learner, log_scalars: Any, *, again: str) -> None:
+    """Take the steps that are left, with a checkpoint at each epoch and each minute, until the end or a stop.
+
+    `again` is the command that goes on after a stop.
+    """
     total = learner.recipe.num_steps(learner.steps_per_epoch)
     _tell_start(run, learner, total)
     saved = time.monotonic()
@@ -98,7 +108,10 @@ def _learn(run: Run, learner: Learner, data: Path, log_scalars: Any) -> None:
                 save_checkpoint(run.checkpoints, learner.snapshot())
                 saved = time.monotonic()
             if is_stopped():
-                raise _interrupted(run, learner, total, data)
+                run.log("interrupted", step=learner.step)
+                raise Interrupted(
+                    found=f"at step {learner.step:,} of {total:,}", expected=f"everything, in {run.path}", fix=again
+                )
             if learner.has_converged:
                 remarks().print(f"no better validation loss for {learner.recipe.patience} epochs: stopping early")
                 run.log("converged", step=learner.step)
@@ -188,13 +201,10 @@ def _record(run: Run, learner: Learner, row: Epoch, log_scalars: Any) -> None:
     log_scalars(row)
 
 
-def _interrupted(run: Run, learner: Learner, total: int, data: Path) -> Interrupted:
-    run.log("interrupted", step=learner.step)
-    return Interrupted(
-        found=f"at step {learner.step:,} of {total:,}",
-        expected=f"everything, in {run.path}",
-        fix=shlex.join(["convscope", "train", str(data), "--out", str(run.path), "--resume"]),
-    )
+def _command_to_resume(run: Run, data: Path, *, cache: Path | None, tensorboard: bool) -> str:
+    words = ["convscope", "train", str(data), "--out", str(run.path), "--resume"]
+    words += [] if cache is None else ["--cache", str(cache)]
+    return shlex.join([*words, *["--tensorboard"] * tensorboard])
 
 
 @contextmanager

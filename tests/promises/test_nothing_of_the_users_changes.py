@@ -1,0 +1,92 @@
+"""The promise: the user's folder is only ever read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from drawing import draw, refused_files, tagged, write_folder
+from stranger import Stranger
+
+from convscope.data.dataset import open_dataset, write_samples
+from convscope.recipe import Recipe
+from convscope.run import new_run
+
+RECIPE = Recipe(image_size=8, filters=(4,), max_refused=1.0)
+
+
+def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
+    """Everything below a folder: kind, rights, owner, links, size, times, and content or target."""
+    found = {}
+    for folder, folders, files in os.walk(root):
+        for path in (Path(folder), *(Path(folder, name) for name in files + folders)):
+            facts = path.lstat()
+            content = os.readlink(path) if path.is_symlink() else "" if path.is_dir() else sha256(path)
+            times = (facts.st_mtime_ns, facts.st_ctime_ns)  # reading may change the time of the last look, and no other
+            found[str(path)] = (
+                facts.st_mode,
+                facts.st_uid,
+                facts.st_ino,
+                facts.st_nlink,
+                facts.st_size,
+                times,
+                content,
+            )
+    return found
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with everything that might tempt a program: bad, turned, hidden, linked, equal and empty things."""
+    root = write_folder(tmp_path / "data" / "photos", ("disc", "ring"), per_class=6, size=16)
+    for name, (content, _) in refused_files().items():
+        (root / "ring" / name).write_bytes(content)
+    (root / "disc" / "turned.jpg").write_bytes(tagged(draw("bar", 16, 0), 6))
+    (root / "disc" / "wrong.png").write_bytes(tagged(draw("bar", 16, 1), 3))
+    (root / "disc" / "copy.png").write_bytes((root / "disc" / "000.png").read_bytes())
+    (root / "disc" / "link.png").symlink_to("001.png")
+    (root / "disc" / "broken.png").symlink_to("gone.png")
+    (root / "disc" / "up").symlink_to("..")
+    (root / ".hidden").mkdir()
+    (root / "empty").mkdir()
+    (root / "Thumbs.db").write_bytes(b"x")
+    return root
+
+
+def test_reading_a_folder_changes_nothing_in_it(data: Path, tmp_path: Path) -> None:
+    """Listing, decoding, dealing and keeping the result: not a name, a byte, a right or a time is another."""
+    before = snapshot(data.parent)
+    dataset = open_dataset(data, RECIPE, cache=tmp_path / "cache")
+    open_dataset(data, RECIPE, cache=tmp_path / "cache")
+    run = new_run(tmp_path / "run", recipe=RECIPE, data=data)
+    write_samples(run.data_file, dataset.samples)
+    assert len(dataset.refused) == len(refused_files()) + 1
+    assert snapshot(data.parent) == before
+
+
+def test_reading_a_manifest_changes_nothing_beside_it(data: Path, tmp_path: Path) -> None:
+    """The folder of a CSV manifest is the user's as well."""
+    lines = ["path,label", *(f"photos/{label}/{n:03d}.png,{label}" for label in ("disc", "ring") for n in range(6))]
+    (data.parent / "images.csv").write_text("\n".join(lines), encoding="utf-8")
+    before = snapshot(data.parent)
+    assert len(open_dataset(data.parent / "images.csv", RECIPE, cache=tmp_path / "cache").samples) == 12
+    assert snapshot(data.parent) == before
+
+
+def test_a_folder_that_may_not_be_written_is_enough(stranger: Stranger) -> None:
+    """Photos that one may read and not write, as on a read-only disk, are read like all others."""
+    data, cache = write_folder(stranger.folder / "photos", per_class=4, size=8), stranger.folder / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    for folder in (*data.iterdir(), data):
+        folder.chmod(0o555)
+    with stranger.rights():
+        with pytest.raises(PermissionError):
+            (data / "disc" / "new.png").touch()
+        assert len(open_dataset(data, RECIPE, cache=cache).rows("train")) > 5
