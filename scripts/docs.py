@@ -12,14 +12,14 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import tables
 
 import convscope
-from convscope.recipe import Recipe
+from convscope.recipe import BY_NETWORK, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTE = "<!-- Made from the code by scripts/docs.py: change the code, then run it. -->\n"
@@ -71,7 +71,7 @@ def made_pages(root: Path) -> Iterator[tuple[str, str]]:
 
 def recipe_page() -> str:
     """Every choice of a recipe, as a table."""
-    cells = [(each.name, _toml(each.default), _cell(each.metadata["help"])) for each in fields(Recipe)]
+    cells = [(each.name, _default(each), _cell(each.metadata["help"])) for each in fields(Recipe)]
     rows = "".join(f"| `{name}` | {default} | {meaning} |\n" for name, default, meaning in cells)
     return (
         f"# The recipe\n\n{NOTE}\n"
@@ -105,6 +105,13 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/commands.md": commands_page,
     "docs/reference/python.md": python_page,
 }
+
+
+def _default(choice: Field[Any]) -> str:
+    """A field's default, or those of each network."""
+    if not choice.metadata.get("by_network"):
+        return _toml(choice.default)
+    return "; ".join(f"{network}: {_toml(values[choice.name])}" for network, values in BY_NETWORK.items())
 
 
 def _toml(value: Any) -> str:

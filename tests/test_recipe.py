@@ -12,24 +12,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convscope.errors import RecipeError
-from convscope.recipe import DEFAULT_EPOCHS, Fit, Network, Recipe
+from convscope.recipe import BY_NETWORK, DEFAULT_EPOCHS, Fit, Network, Optimizer, Recipe, Schedule
 
 SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
 LENGTHS = st.one_of(
     st.just({}),
     st.fixed_dictionaries({"epochs": st.integers(1, 10**6)}),
     st.fixed_dictionaries({"steps": st.integers(1, 10**9)}),
+    st.fixed_dictionaries({"budget": st.floats(0, 1e9, exclude_min=True)}),
 )
 
 
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
     """Any recipe that can be."""
-    filters = draw(st.lists(st.integers(1, 65536), min_size=1, max_size=6).map(tuple))
+    network = draw(st.sampled_from(get_args(Network)))
+    is_compact = network == "compact"
+    filters = draw(st.lists(st.integers(1, 65536), min_size=3 if is_compact else 1, max_size=6).map(tuple))
     validation = draw(SHARES)
+    num_sizes = draw(st.integers(0, 3)) if is_compact else 0
     return Recipe(
-        network=draw(st.sampled_from(get_args(Network))),
-        image_size=draw(st.integers(2 ** len(filters), 4096)),
+        network=network,
+        image_size=draw(st.integers(32 if is_compact else 2 ** len(filters), 4096)),
+        sizes=draw(st.lists(st.floats(0.5, 1), min_size=num_sizes, max_size=num_sizes)),
+        size_shares=draw(st.lists(st.floats(0.01, 0.3), min_size=num_sizes, max_size=num_sizes)),
+        optimizer=draw(st.sampled_from(get_args(Optimizer))),
+        schedule=draw(st.sampled_from(get_args(Schedule))),
+        weight_decay=draw(st.floats(0, 1)),
+        label_smoothing=draw(st.floats(0, 1, exclude_max=True)),
+        flip=draw(st.booleans()),
+        shift=draw(st.floats(0, 0.5)),
         channels=draw(st.sampled_from([1, 3])),
         fit=draw(st.sampled_from(get_args(Fit))),
         filters=filters,
@@ -66,6 +78,54 @@ def test_the_default_recipe_is_the_reference() -> None:
     assert (recipe.network, recipe.image_size, recipe.channels, recipe.fit) == ("classic", 128, 3, "stretch")
     assert (recipe.filters, recipe.dense_units, recipe.batch_size) == ((32, 32, 64), 128, 32)
     assert (recipe.learning_rate, recipe.validation, recipe.test, recipe.max_refused) == (1e-4, 0.16, 0.0, 0.05)
+    assert (recipe.optimizer, recipe.schedule, recipe.weight_decay, recipe.label_smoothing) == (
+        "adam",
+        "constant",
+        0,
+        0,
+    )
+    assert (recipe.flip, recipe.shift, recipe.sizes, recipe.size_shares) == (False, 0.0, (), ())
+
+
+@pytest.mark.parametrize("network", get_args(Network))
+def test_each_network_has_its_own_defaults(network: Network) -> None:
+    """What is not said is what an expert would choose for that network; what is said stays, also in a file."""
+    recipe = Recipe(network=network)
+    assert {name: getattr(recipe, name) for name in BY_NETWORK[network]} == BY_NETWORK[network]
+    assert Recipe.from_toml(f'network = "{network}"') == recipe
+    said = Recipe(network=network, batch_size=7, flip=False, learning_rate=0.5)
+    assert (said.batch_size, said.flip, said.learning_rate) == (7, False, 0.5)
+    assert said.filters == BY_NETWORK[network]["filters"]
+
+
+def test_networks_have_defaults_for_the_same_choices() -> None:
+    """No network leaves out a choice that another one makes, and each of these fields is marked as such."""
+    marked = {field.name for field in dataclasses.fields(Recipe) if field.metadata.get("by_network")}
+    assert all(values.keys() == marked for values in BY_NETWORK.values())
+    assert BY_NETWORK.keys() == set(get_args(Network))
+
+
+def test_defaults_follow_the_network() -> None:
+    """Another network over a recipe brings its own defaults; what was chosen otherwise, or is chosen now, stays."""
+    changed = Recipe(seed=3, learning_rate=0.5).with_changes({"network": "compact", "batch_size": 7})
+    assert changed == Recipe(network="compact", seed=3, learning_rate=0.5, batch_size=7)
+    assert changed.with_changes({"network": "classic"}) == Recipe(seed=3, learning_rate=0.5, batch_size=7)
+    assert changed.with_changes({"network": "compact", "seed": 4}).batch_size == 7
+
+
+def test_sizes_fit_their_shares_and_their_network() -> None:
+    """As many shares as sizes, together below the whole, none too small to see; `classic` has one size only."""
+    assert Recipe(network="compact", image_size=32).sizes == (0.5, 0.75)  # 16 pixels are the least
+    assert Recipe(network="compact", image_size=31).sizes == ()  # so small images have one size, unless others are said
+    assert Recipe(network="compact", image_size=31).size_shares == ()
+    assert refusal(network="compact", image_size=31, sizes=(0.5, 0.75)).found.startswith("sizes = ")
+    assert refusal(network="compact", image_size=15).found.startswith("image_size = ")
+    assert refusal(network="compact", image_size=0).found.startswith("image_size = ")
+    assert refusal(network="compact", sizes=(0.5, 1.5)).found.startswith("sizes = ")
+    for shares in ((0.5,), (0.5, 0.5), (0.9, 0.0), (1.2, -0.4)):
+        assert refusal(network="compact", size_shares=shares).found.startswith("size_shares = ")
+    assert "`classic`" in refusal(network="classic", sizes=(0.5,), size_shares=(0.5,)).expected
+    assert refusal(network="compact", filters=(8, 8)).found.startswith("filters = ")
 
 
 def test_every_choice_explains_itself() -> None:
@@ -85,7 +145,7 @@ def test_a_recipe_cannot_be_changed() -> None:
     [
         ("imagesize", "image_size"),
         ("image-size", "image_size"),
-        ("size", "image_size"),
+        ("size", "sizes"),
         ("epoch", "epochs"),
         ("batchsize", "batch_size"),
         ("learn_rate", "learning_rate"),
@@ -111,8 +171,8 @@ def test_a_key_like_no_other_names_them_all() -> None:
 @pytest.mark.parametrize(
     ("choices", "expected"),
     [
-        ({"network": "resnet"}, "`classic`"),
-        ({"network": 1}, "`classic`"),
+        ({"network": "resnet"}, "`classic` or `compact`"),
+        ({"network": 1}, "`classic` or `compact`"),
         ({"fit": "squash"}, "`stretch` or `pad` or `crop`"),
         ({"image_size": "128"}, "a whole number"),
         ({"image_size": 128.0}, "a whole number"),
@@ -152,6 +212,10 @@ def test_a_value_of_the_wrong_type_is_refused(choices: dict[str, Any], expected:
         ("learning_rate", [1e-12, 10], [0, -1e-4, 10.1, float("nan"), float("inf")]),
         ("epochs", [1, None], [0, -1]),
         ("steps", [1, None], [0, -1]),
+        ("budget", [0.001, 1e9, None], [0, -1, float("nan"), float("inf")]),
+        ("weight_decay", [0, 1], [-0.1, 1.1, float("nan")]),
+        ("label_smoothing", [0, 0.999], [-0.1, 1, float("nan")]),
+        ("shift", [0, 0.5], [-0.1, 0.51, float("nan")]),
         ("patience", [0], [-1]),
         ("seed", [0, 2**63 - 1], [-1, 2**63]),
     ],
@@ -182,12 +246,15 @@ def test_numbers_are_made_exact() -> None:
 
 def test_steps_and_epochs_exclude_each_other() -> None:
     """Both at once is an error, from a file too; setting one of them over a recipe unsets the other."""
-    assert "both `epochs` and `steps`" in refusal(epochs=1, steps=1).found
+    assert "`epochs` and `steps`" in refusal(epochs=1, steps=1).found
     by_steps = Recipe(epochs=3).with_changes({"steps": 7})
     assert (by_steps.steps, by_steps.epochs) == (7, None)
     by_epochs = by_steps.with_changes({"epochs": 2})
     assert (by_epochs.steps, by_epochs.epochs) == (None, 2)
     assert by_steps.with_changes({"seed": 1}).steps == 7
+    by_budget = by_steps.with_changes({"budget": 600})
+    assert (by_budget.steps, by_budget.epochs, by_budget.budget) == (None, None, 600.0)
+    assert "`epochs` and `budget`" in refusal(epochs=1, budget=60.0).found
     with pytest.raises(RecipeError):
         Recipe().with_changes({"epochs": 1, "steps": 1})
 

@@ -129,7 +129,7 @@ def number(word: str | float) -> float:
 def duration(text: str) -> float:
     """`10m`, `25s`, `1h`, or seconds."""
     try:
-        return float(text.rstrip("smh")) * SECONDS[text[-1:]] if text[-1:] in SECONDS else float(text)
+        return float(text[:-1]) * SECONDS[text[-1:]] if text[-1:] in SECONDS else float(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a time such as 10m, 25s or 1h") from None
 

@@ -7,6 +7,7 @@ A recipe is read from TOML, may be overruled field by field (the command line's 
 from __future__ import annotations
 
 import difflib
+import math
 import numbers
 import tomllib
 import types
@@ -110,6 +111,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         defaults = BY_NETWORK[_typed("network", self.network, _kinds()["network"])]
+        least = LEAST_COMPACT / _typed("image_size", self.image_size, int) if self.image_size else 0.0
+        unsaid = all(getattr(self, name) is None for name in ("sizes", "size_shares"))
+        if unsaid and min(defaults["sizes"], default=1.0) < least:  # too small to begin with smaller ones
+            defaults = defaults | {"sizes": (), "size_shares": ()}
         for name, kind in _kinds().items():
             if getattr(self, name) is None and name in defaults:
                 object.__setattr__(self, name, defaults[name])
@@ -197,7 +202,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         if isinstance(value, (list, tuple)):
             return tuple(_typed(name, each, options[0]) for each in value)
-        raise _wrong(name, value, "a list of numbers")
+        raise _wrong(name, value, f"a list of {'whole ' * (options[0] is int)}numbers")
     if type(value) is kind:
         return value
     if isinstance(value, NUMBERS.get(kind, ())) and not isinstance(value, bool):
@@ -231,8 +236,9 @@ def _check_ranges(recipe: Recipe) -> None:
         ("shift", 0 <= recipe.shift <= 0.5, "0 to 0.5"),
         (
             "sizes",
-            all(least <= share * recipe.image_size <= recipe.image_size for share in sizes),
-            f"shares of the image size that leave {least} pixels",
+            all(least <= share * recipe.image_size <= recipe.image_size for share in sizes)
+            and (not sizes or recipe.network == "compact"),
+            f"shares of the image size that leave {least} pixels; none for `classic`, which has one size",
         ),
         (
             "size_shares",
@@ -243,7 +249,7 @@ def _check_ranges(recipe: Recipe) -> None:
         ),
         ("epochs", recipe.epochs is None or recipe.epochs >= 1, "1 or more"),
         ("steps", recipe.steps is None or recipe.steps >= 1, "1 or more"),
-        ("budget", recipe.budget is None or recipe.budget > 0, "a time such as 10m"),
+        ("budget", recipe.budget is None or 0 < recipe.budget < math.inf, "a time such as 10m"),
         ("patience", recipe.patience >= 0, "0 or more"),
         ("seed", 0 <= recipe.seed < 2**63, "0 or more"),
     )

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convscope.data.batches import BATCHES_AHEAD, Order, Prefetch, evaluation_batches, training_batches
+from convscope.data.augmentation import Augmentation
+from convscope.data.batches import BATCHES_AHEAD, Lessons, Order, Prefetch, evaluation_batches, training_batches
 
 IMAGES = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2, 1)
 LABELS = np.arange(40, dtype=np.int32)
@@ -22,6 +23,17 @@ LABELS = np.arange(40, dtype=np.int32)
 def order(count: int, batch_size: int, seed: int = 0) -> Order:
     """The order of rows 2, 4, 6, ..., so that rows and places differ."""
     return Order(np.arange(count, dtype=np.int64) * 2, batch_size, seed)
+
+
+def lessons(order: Order, *, flip: bool = False) -> Lessons:
+    """IMAGES for three steps at 1 pixel, then at 2; mirrored in turn where asked for."""
+    return Lessons(
+        images={1: IMAGES[:, :1, :1], 2: IMAGES},
+        labels=LABELS,
+        order=order,
+        augmentation=Augmentation(flip=flip, shift=0.0, seed=order.seed),
+        size_of=lambda step: 1 if step < 3 else 2,
+    )
 
 
 @settings(max_examples=50)
@@ -54,13 +66,29 @@ def test_images_that_miss_an_epoch_come_in_others() -> None:
 @pytest.mark.parametrize("start", [0, 1, 3, 4, 7, 41])
 def test_training_may_start_at_any_step(start: int) -> None:
     """Batches from step n on are what an unbroken line gives after n steps, with the labels of their images."""
-    unbroken = training_batches(IMAGES, LABELS, order(20, 5), start=0)
-    resumed = training_batches(IMAGES, LABELS, order(20, 5), start=start)
+    unbroken = training_batches(lessons(order(20, 5)), start=0)
+    resumed = training_batches(lessons(order(20, 5)), start=start)
     for (images, labels), (others, other_labels) in zip(islice(unbroken, start, start + 9), resumed, strict=False):
         np.testing.assert_array_equal(images, others)
         np.testing.assert_array_equal(labels, other_labels)
-        np.testing.assert_array_equal(images, IMAGES[labels])
-        assert (images.shape, images.dtype, labels.dtype) == ((5, 2, 2, 1), np.uint8, np.int32)
+        size = images.shape[1]
+        np.testing.assert_array_equal(images, IMAGES[labels, :size, :size])
+        assert (images.shape, images.dtype, labels.dtype) == ((5, size, size, 1), np.uint8, np.int32)
+
+
+def test_each_step_has_its_size_and_its_changes() -> None:
+    """Three small batches, then large ones, in the order of the epochs; mirrored ones are those of their epoch."""
+    plan = lessons(order(20, 5), flip=True)
+    batches = list(islice(training_batches(plan, start=0), 12))
+    assert [images.shape[1] for images, _ in batches] == [1] * 3 + [2] * 9
+    rows = [row for epoch in range(3) for row in plan.order.epoch(epoch)]
+    for step, (images, labels) in enumerate(batches):
+        np.testing.assert_array_equal(labels, rows[step])
+        size = images.shape[1]
+        plain = IMAGES[rows[step], :size, :size]
+        expected = plan.augmentation.apply(plain, rows[step], epoch=step // 4, step=step)
+        np.testing.assert_array_equal(images, expected)
+    assert any((images != IMAGES[labels]).any() for images, labels in batches[3:])
 
 
 def test_judging_sees_every_row_once_in_order() -> None:
@@ -117,7 +145,7 @@ def test_an_error_comes_out_where_the_value_was_due() -> None:
 def test_leaving_ends_the_thread() -> None:
     """No thread stays, after an endless source, an unread one, or an error in the block."""
     before = threading.active_count()
-    with Prefetch(training_batches(IMAGES, LABELS, order(20, 5), start=0)) as values:
+    with Prefetch(training_batches(lessons(order(20, 5)), start=0)) as values:
         next(values)
     with Prefetch(iter(range(1000))):
         pass

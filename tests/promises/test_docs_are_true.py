@@ -79,6 +79,7 @@ def test_pages_tell_what_there_is(project: Path) -> None:
         for page in ("recipe.md", "commands.md", "python.md")
     )
     assert "| `image_size` | `128` | " in recipe
+    assert "| `batch_size` | classic: `32`; compact: `64` | " in recipe
     assert "## convscope train\n\n```text\nUsage: convscope train [OPTIONS] " in commands
     assert "## Recipe\n\n```python\nRecipe(\n    *,\n" in python
 

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 from convscope.errors import Interrupted
 from convscope.recipe import Recipe
 from convscope.run import Run
+from convscope.training.learner import Learner
 from convscope.training.training import train
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -35,6 +36,15 @@ RECIPE = Recipe(
     learning_rate=0.002,
     epochs=EPOCHS,
     patience=EPOCHS,
+    seed=7,
+)
+COMPACT = Recipe(  # every image size, every augmentation, and moving statistics: ten steps to an epoch
+    network="compact",
+    image_size=32,
+    filters=(4, 8, 8),
+    batch_size=4,
+    epochs=12,
+    patience=12,
     seed=7,
 )
 WAIT_SECONDS = 120
@@ -88,9 +98,11 @@ def uninterrupted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
     return run
 
 
-def start(shapes: Path, run: Run, *, die_at: tuple[str, int] = ("", 0)) -> subprocess.Popen[str]:
+def start(
+    shapes: Path, run: Run, *, recipe: Recipe = RECIPE, die_at: tuple[str, int] = ("", 0)
+) -> subprocess.Popen[str]:
     """A training in a process of its own, which begins or goes on; it may be told to kill itself."""
-    words = [sys.executable, "-c", CHILD, str(shapes), str(run.path), RECIPE.to_toml(), die_at[0], str(die_at[1])]
+    words = [sys.executable, "-c", CHILD, str(shapes), str(run.path), recipe.to_toml(), die_at[0], str(die_at[1])]
     return spawn(words)
 
 
@@ -144,7 +156,8 @@ def assert_same_end(run: Run, other: Run) -> None:
     ]
     arrays, wanted = (load_file(newest(each) / "arrays.safetensors") for each in (run, other))
     assert arrays.keys() == wanted.keys()
-    assert {"weights/logits/kernel", "best/logits/kernel", "adam/mean/logits/kernel", "adam/step"} < arrays.keys()
+    state = {"adam": {"adam/mean/logits/kernel", "adam/step"}, "sgd": {"sgd/velocity/logits/kernel"}}
+    assert {"weights/logits/kernel", "best/logits/kernel"} | state[run.recipe.optimizer] < arrays.keys()
     for key, array in arrays.items():
         assert (array.dtype, array.tobytes()) == (wanted[key].dtype, wanted[key].tobytes()), key
     assert run.data_file.read_bytes() == other.data_file.read_bytes()
@@ -232,4 +245,39 @@ def test_damaged_checkpoint_is_told_and_the_one_before_is_used(
     train(shapes, out=run.path, resume=True)
     assert f"checkpoint {damaged} is damaged" in capsys.readouterr().err
     assert "damaged" in events(run)
+    assert_same_end(run, uninterrupted)
+
+
+@pytest.mark.parametrize("around", [-1, 0, 1])
+def test_compact_goes_on_around_a_change_of_size(shapes: Path, around: int) -> None:
+    """Put back into a new learner just before, at and after each change of the image size: the same bits at the end."""
+    whole = Learner(shapes, COMPACT)
+    steps = COMPACT.num_steps(whole.steps_per_epoch)
+    sizes = [whole.schedule.size(step) for step in range(steps)]
+    whole.fit(steps=steps)
+    expected = whole.snapshot()
+    before = Learner(shapes, COMPACT)
+    for change in (sizes.index(24), sizes.index(32)):
+        before.fit(steps=change + around - before.step)
+        after = Learner(shapes, COMPACT)
+        after.go_back_to(before.snapshot())
+        after.fit(steps=steps - after.step)
+        arrays = after.snapshot().arrays
+        assert arrays.keys() == expected.arrays.keys()
+        assert {name for name, array in arrays.items() if array.tobytes() != expected.arrays[name].tobytes()} == set()
+
+
+def test_compact_killed_at_a_random_moment(shapes: Path, tmp_path: Path) -> None:
+    """SIGKILL among the small images, SIGKILL later on, and then to the end: the bits of an unbroken run."""
+    uninterrupted = train(shapes, COMPACT, out=tmp_path / "uninterrupted")
+    run = Run(tmp_path / "run")
+    for epochs in (2, 4):
+        child = start(shapes, run, recipe=COMPACT)
+        wait_for_epochs(run, epochs)
+        time.sleep(0.02)
+        child.kill()
+        code, _, err = end(child)
+        assert code == -signal.SIGKILL, err
+    train(shapes, out=run.path, resume=True)
+    assert events(run).count("resume") == 2
     assert_same_end(run, uninterrupted)

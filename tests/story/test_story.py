@@ -170,7 +170,7 @@ def test_slip_of_the_pen_is_told(cli: Command, words: list[str], says: str) -> N
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--steps", 3, "--epochs", 3], ("both `epochs` and `steps`", "one of them", "leave one out")),
+        (["--steps", 3, "--epochs", 3], ("`epochs` and `steps`", "one of them", "leave one out")),
         (["--image-size", 2], ("image_size = 2", "8 to 4096", "--image-size")),
         (["--learning-rate", 0], ("learning_rate = 0.0", "above 0", "--learning-rate")),
         (["--recipe", "no.toml"], ("no.toml cannot be read", "a TOML file", "check the path")),

@@ -1,15 +1,17 @@
-"""training/optimizer.py: the steps are those of Adam, and all of its state can be kept and put back."""
+"""training/optimizer.py: the steps are those of Adam and of Nesterov, and all of its state can be kept and put back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from convscope.models.frameworks import keras, tf
-from convscope.training.optimizer import Adam
+from convscope.training.optimizer import Adam, NesterovSGD, Optimizer
 
 pytestmark = pytest.mark.tensorflow
 
@@ -37,18 +39,27 @@ def adam_by_the_paper(start: Values, gradients: Sequence[Values], learning_rate:
     return values
 
 
-def make_adam(start: Values, learning_rate: float = 0.01) -> Adam:
+def make_variables(start: Values) -> list[Any]:
+    """Variables with these values."""
+    return [tf.Variable(value.astype("f4")) for value in start.values()]
+
+
+def make_adam(start: Values) -> Adam:
     """An optimiser of variables with these values."""
-    variables = [tf.Variable(value.astype("f4")) for value in start.values()]
-    return Adam(variables, list(start), learning_rate=learning_rate)
+    return Adam(make_variables(start), list(start))
 
 
-def take_steps(adam: Adam, gradients: Sequence[Values]) -> Values:
-    """Apply gradients as the training step does, in a compiled graph; returns the variables."""
-    apply = tf.function(lambda *slopes: adam.apply(slopes), autograph=False)
-    for gradient in gradients:
-        apply(*(tf.constant(slope.astype("f4")) for slope in gradient.values()))
-    return {name: variable.numpy() for name, variable in zip(SHAPES, adam.targets, strict=True)}
+def make_sgd(start: Values, weight_decay: float = 0.0) -> NesterovSGD:
+    """The other optimiser, of variables with these values."""
+    return NesterovSGD(make_variables(start), list(start), weight_decay=weight_decay)
+
+
+def take_steps(optimizer: Optimizer, gradients: Sequence[Values], rates: Sequence[float] = (0.01,)) -> Values:
+    """Apply gradients as the training step does, in a compiled graph, the rates in turn; returns the variables."""
+    apply = tf.function(lambda rate, *slopes: optimizer.apply(slopes, rate), autograph=False)
+    for gradient, rate in zip(gradients, cycle(rates), strict=False):
+        apply(tf.constant(rate, tf.float32), *(tf.constant(slope.astype("f4")) for slope in gradient.values()))
+    return {name: variable.numpy() for name, variable in zip(SHAPES, optimizer.targets, strict=True)}
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
@@ -82,7 +93,7 @@ def test_steps_are_those_of_keras() -> None:
 def test_first_step_is_the_learning_rate_long() -> None:
     """Whatever the gradient's size, the first step is one learning rate, against its sign."""
     start, gradient = draw(0), draw(1)
-    moved = take_steps(make_adam(start, 0.125), [gradient])
+    moved = take_steps(make_adam(start), [gradient], [0.125])
     for name in SHAPES:
         np.testing.assert_allclose(moved[name] - start[name], -0.125 * np.sign(gradient[name]), rtol=1e-4)
 
@@ -111,3 +122,42 @@ def test_state_is_named_after_the_variables() -> None:
         "adam/mean/bias": (4,),
         "adam/square/bias": (4,),
     }
+
+
+def nesterov_by_the_paper(
+    start: Values, gradients: Sequence[Values], rates: Sequence[float], weight_decay: float
+) -> Values:
+    """Sutskever et al., 2013, equations 3 and 4, told at the point that is looked ahead to; in float64."""
+    values, velocities = dict(start), {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    for gradient, rate in zip(gradients, rates, strict=True):
+        for name, slope in gradient.items():
+            pulled = slope + weight_decay * values[name] if name == "kernel" else slope
+            velocities[name] = 0.9 * velocities[name] - rate * pulled
+            values[name] = values[name] + 0.9 * velocities[name] - rate * pulled
+    return values
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_sgd_is_that_of_numpy(weight_decay: float) -> None:
+    """Twelve steps at changing learning rates agree with NumPy; the pull towards 0 is on kernels and not on biases."""
+    start, gradients = draw(0), [draw(seed) for seed in range(1, 13)]
+    rates = [0.01 * step for step in range(1, 13)]
+    ours = take_steps(make_sgd(start, weight_decay), gradients, rates)
+    theirs = nesterov_by_the_paper(start, gradients, rates, weight_decay)
+    for name in SHAPES:
+        assert abs(theirs[name] - start[name]).max() > 0.1
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5)
+
+
+def test_sgd_state_is_complete() -> None:
+    """With its velocities and the variables put into another one, the next steps are the same bits."""
+    gradients = [draw(seed) for seed in range(1, 8)]
+    one = make_sgd(draw(0), 0.1)
+    half = take_steps(one, gradients[:3])
+    other, forgetful = make_sgd(half, 0.1), make_sgd(half, 0.1)
+    assert other.state.keys() == {"sgd/velocity/kernel", "sgd/velocity/bias"}
+    for name, variable in other.state.items():
+        variable.assign(one.state[name].numpy())
+    expected, resumed, forgot = (take_steps(each, gradients[3:]) for each in (one, other, forgetful))
+    assert all((expected[name] == resumed[name]).all() for name in SHAPES)
+    assert any((expected[name] != forgot[name]).any() for name in SHAPES)

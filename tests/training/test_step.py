@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from numpy_network import cross_entropies, logits_of
+from numpy_network import cross_entropies, logits_of, softmax
 
 from convscope.models.catalog import build_network, read_weights, set_weights
 from convscope.recipe import Recipe
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.tensorflow
 
 RECIPE = Recipe(image_size=8, channels=1, filters=(3,), dense_units=4)
 CLASSES = 3
+RATE = np.float32(1e-3)
 Batch = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 
@@ -38,10 +39,10 @@ def model() -> Any:
     return model
 
 
-def make_optimizer(model: Any, learning_rate: float = 1e-3) -> Adam:
+def make_optimizer(model: Any) -> Adam:
     """Adam on the network's weights, as Learner makes it."""
     weights = model.trainable_weights
-    return Adam([each.value for each in weights], [each.path for each in weights], learning_rate=learning_rate)
+    return Adam([each.value for each in weights], [each.path for each in weights])
 
 
 def test_evaluation_is_the_mean_over_all_images(model: Any) -> None:
@@ -70,7 +71,7 @@ def test_training_counts_what_it_saw_before_the_step(model: Any) -> None:
     images, labels = make_batch(11)
     logits = logits_of(read_weights(model), images)
     tally = Tally()
-    make_training_step(model, make_optimizer(model), tally)(images, labels)
+    make_training_step(model, make_optimizer(model), tally)(images, labels, RATE)
     loss, accuracy = tally.read()
     assert loss == pytest.approx(cross_entropies(logits, labels).mean(), rel=1e-5)
     assert accuracy == (logits.argmax(axis=1) == labels).mean()
@@ -109,7 +110,7 @@ def test_gradient_is_that_of_finite_differences(model: Any) -> None:
     batch = make_batch(6)
     expected = dict(slopes_by_difference(read_weights(model), batch))
     optimizer = make_optimizer(model)
-    make_training_step(model, optimizer, Tally())(*batch)
+    make_training_step(model, optimizer, Tally())(*batch, RATE)
     for name, slopes in expected.items():
         ours = (
             optimizer.state[f"adam/mean/{name}"].numpy() / 0.1
@@ -123,11 +124,11 @@ def test_steps_bring_the_loss_down(model: Any, count: int) -> None:
     """Any batch size can be trained on, and the same batch is answered better each time."""
     batch = make_batch(count)
     tally = Tally()
-    step = make_training_step(model, make_optimizer(model, 0.01), tally)
+    step = make_training_step(model, make_optimizer(model), tally)
     losses = []
     for _ in range(20):
         tally.reset()
-        step(*batch)
+        step(*batch, 10 * RATE)
         losses.append(tally.read()[0])
     assert losses[-1] < 0.95 * losses[0]
 
@@ -152,3 +153,28 @@ def test_tally_can_be_saved_and_gone_on_with(model: Any) -> None:
     assert second.read() == whole.read()
     second.reset()
     assert second.read() == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.4])
+def test_smoothed_labels_are_those_of_numpy(model: Any, smoothing: float) -> None:
+    """The gradient is that of cross-entropy with the truth spread over all classes; the tally has the plain loss."""
+    images, labels = make_batch(9)
+    logits = logits_of(read_weights(model), images)
+    truth = (1 - smoothing) * np.eye(CLASSES)[labels] + smoothing / CLASSES
+    slopes = (softmax(logits) - truth).mean(axis=0)  # of the mean loss, by the bias of each class
+    optimizer, tally = make_optimizer(model), Tally()
+    make_training_step(model, optimizer, tally, label_smoothing=smoothing)(images, labels, RATE)
+    np.testing.assert_allclose(optimizer.state["adam/mean/logits/bias"].numpy() / 0.1, slopes, rtol=1e-3, atol=1e-6)
+    plain = (softmax(logits) - np.eye(CLASSES)[labels]).mean(axis=0)
+    assert abs(plain - slopes).max() > 1e-2
+    assert tally.read()[0] == pytest.approx(cross_entropies(logits, labels).mean(), rel=1e-5)
+
+
+def test_learning_rate_is_that_of_the_call(model: Any) -> None:
+    """A rate of nothing moves no weight, and the same graph then takes a step of another rate."""
+    step = make_training_step(model, make_optimizer(model), Tally())
+    before = read_weights(model)
+    step(*make_batch(4), np.float32(0))
+    assert all((before[name] == array).all() for name, array in read_weights(model).items())
+    step(*make_batch(4), RATE)
+    assert all((before[name] != array).any() for name, array in read_weights(model).items())

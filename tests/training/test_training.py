@@ -270,6 +270,22 @@ def test_flags_go_over_the_recipe_of_the_run(copy: Run, tmp_path: Path) -> None:
     assert base_recipe(tmp_path / "mine.toml", out=copy.path, resume=True) == RECIPE
 
 
+def test_budget_over_a_run_that_goes_on_changes_nothing(copy: Run, short: Run, shapes: Path) -> None:
+    """A time was spent on a number of steps when the run began: with another one it keeps the length it has."""
+    train(shapes, SHORT.with_changes({"budget": 600}), out=copy.path, resume=True)
+    assert copy.recipe == short.recipe
+    assert without_seconds(copy) == without_seconds(short)
+
+
+def test_planned_length_stays(few: Path, tmp_path: Path) -> None:
+    """Where the learning rate goes by the number of steps, another number is refused; patience may change."""
+    recipe = SHORT.with_changes({"schedule": "one-cycle", "epochs": 1})
+    train(few, recipe, out=tmp_path / "run")
+    with pytest.raises(RunError, match="planned"):
+        train(few, recipe.with_changes({"epochs": 2}), out=tmp_path / "run", resume=True)
+    assert train(few, replace(recipe, patience=3), out=tmp_path / "run", resume=True).recipe.patience == 3
+
+
 @pytest.mark.parametrize("change", ["added", "removed", "repainted", "moved"])
 def test_resume_with_other_images_is_refused(few: Path, tmp_path: Path, change: str) -> None:
     """An image that came, went, changed or changed its class since the run began is counted and named."""

@@ -74,6 +74,7 @@ class Learner:
         self.history: list[Epoch] = []
         self.best: Epoch | None = None
         self._best_weights: dict[str, NDArray[np.generic]] = {}
+        self._scaled: dict[int, NDArray[np.uint8]] = {}
         self._tally, self._judged = Tally(), Tally()
         self._optimizer = self._make_optimizer()
         self._train = make_training_step(
@@ -161,7 +162,7 @@ class Learner:
         if not len(rows):
             splits = sorted({sample.split for sample in self.dataset.samples} - {""})
             raise FolderError(found=f"no images in the split {split!r}", expected=" or ".join(splits), fix="name one")
-        images = images_at(self.dataset.images, size or self.recipe.image_size)
+        images = self._images(size or self.recipe.image_size)
         batches = evaluation_batches(images, self.dataset.labels, rows, batch_size=JUDGED_AT_ONCE)
         self._judged.reset()
         with Prefetch(batches) as ready:
@@ -189,7 +190,7 @@ class Learner:
     def rehearse(self, size: int) -> None:
         """Take a step of no length on the first batch, at an image size: what a real step costs, for timing."""
         rows = self.order.epoch(0)[0]
-        images = images_at(self.dataset.images, size)[rows]
+        images = self._images(size)[rows]
         self._train(images, self.dataset.labels[rows], np.float32(0))
 
     def set_num_steps(self, num_steps: int) -> None:
@@ -230,10 +231,16 @@ class Learner:
     def _variables(self) -> dict[str, Any]:
         return self._optimizer.state | self._tally.state
 
+    def _images(self, size: int) -> NDArray[np.uint8]:
+        """The data set's images at a size, scaled or opened once."""
+        if size not in self._scaled:
+            self._scaled[size] = images_at(self.dataset.images, size)
+        return self._scaled[size]
+
     def _lessons(self) -> Lessons:
         recipe = self.recipe
         return Lessons(
-            images={size: images_at(self.dataset.images, size) for size in self.schedule.sizes},
+            images={size: self._images(size) for size in self.schedule.sizes},
             labels=self.dataset.labels,
             order=self.order,
             augmentation=Augmentation(flip=recipe.flip, shift=recipe.shift, seed=recipe.seed),

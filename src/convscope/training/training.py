@@ -15,7 +15,7 @@ from typing import Any
 
 from convscope.data.dataset import check_dataset, open_dataset, read_samples, write_samples
 from convscope.errors import Interrupted, RunError
-from convscope.recipe import Recipe
+from convscope.recipe import LENGTHS, Recipe
 from convscope.run import Run, check_free, keep_environment, new_run, write_table, write_whole
 from convscope.terminal import clock, plural, remarks
 from convscope.training.budget import fit_into
@@ -140,7 +140,7 @@ def _recipe_of(run: Run, recipe: Recipe | None) -> Recipe:
     if recipe is None:
         return saved
     if recipe.budget is not None:  # it was spent on a number of steps when the run began
-        recipe = recipe.with_changes({"steps": saved.steps, "budget": None})
+        recipe = replace(recipe, **{name: getattr(saved, name) for name in LENGTHS})
     for field in fields(Recipe):
         ours, theirs = getattr(recipe, field.name), getattr(saved, field.name)
         if ours != theirs and field.name not in MAY_CHANGE:
@@ -150,9 +150,10 @@ def _recipe_of(run: Run, recipe: Recipe | None) -> Recipe:
                 fix="leave the flag out, or start a new run with another --out",
             )
     going_on = replace(saved, **{name: getattr(recipe, name) for name in MAY_CHANGE})
-    if going_on != saved and saved.schedule != "constant":
+    is_planned = saved.schedule != "constant" or saved.sizes  # learning rate and image size go by the number of steps
+    if is_planned and any(getattr(going_on, name) != getattr(saved, name) for name in LENGTHS):
         raise RunError(
-            found=f"another length for {run.path}, whose learning rate was planned for the first one",
+            found=f"another length for {run.path}, whose learning rate or image sizes were planned for the first",
             expected="the same length",
             fix="leave the flag out, or start a new run with another --out",
         )

@@ -1,0 +1,96 @@
+"""training/budget.py: probing leaves no trace in the learner, and what it plans fits into the time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawing import write_folder
+
+from convscope.errors import RecipeError
+from convscope.recipe import Recipe
+from convscope.training.budget import fit_into, probe
+from convscope.training.checkpoint import Checkpoint
+from convscope.training.learner import Learner
+from convscope.training.training import train
+
+pytestmark = pytest.mark.tensorflow
+
+RECIPE = Recipe(network="compact", image_size=32, filters=(4, 8, 8), batch_size=8, validation=0.25, seed=2)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 drawings of three shapes."""
+    return write_folder(tmp_path_factory.mktemp("shapes"), per_class=16)
+
+
+def bits(checkpoint: Checkpoint) -> object:
+    """Everything in a state."""
+    arrays = {name: (each.dtype, each.shape, each.tobytes()) for name, each in checkpoint.arrays.items()}
+    return checkpoint.step, arrays, dict(checkpoint.facts)
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_probing_leaves_no_trace(shapes: Path, steps: int) -> None:
+    """Before the first step or after some, all is as it was, and learning on ends in the same bits."""
+    learner, other = (Learner(shapes, RECIPE.with_changes({"steps": 8})) for _ in range(2))
+    learner.fit(steps=steps)
+    other.fit(steps=steps)
+    before = bits(learner.snapshot())
+    step_seconds, judge_seconds = probe(learner)
+    assert bits(learner.snapshot()) == before
+    assert step_seconds.keys() == {16, 24, 32}
+    assert min(step_seconds.values()) > 0
+    assert judge_seconds > 0
+    learner.fit(steps=8 - steps)
+    other.fit(steps=8 - steps)
+    after, expected = learner.snapshot(), other.snapshot()
+    assert all((after.arrays[name] == array).all() for name, array in expected.arrays.items())
+
+
+def test_probing_trains_nothing_but_costs_what_training_does(shapes: Path) -> None:
+    """A rehearsed step counts for nothing in steps, seconds and history."""
+    learner = Learner(shapes, RECIPE)
+    learner.rehearse(16)
+    assert (learner.step, learner.seconds, learner.history) == (0, 0.0, [])
+
+
+def test_more_time_holds_more_steps(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten times the time is about ten times the steps, on this machine at this hour; what was chosen is said."""
+    learner = Learner(shapes, RECIPE)
+    few, many = fit_into(learner, 20), fit_into(learner, 200)
+    assert 3 * few < many < 30 * few
+    said = capsys.readouterr().err
+    assert f"{few:,} steps" in said
+    assert all(f"at {size} px" in said for size in (16, 24, 32))
+
+
+def test_too_little_time_is_an_error_in_three_parts(shapes: Path) -> None:
+    """It says what fits, how much is needed, and what to do; with so much it works."""
+    learner = Learner(shapes, RECIPE)
+    with pytest.raises(RecipeError) as caught:
+        fit_into(learner, 0.001)
+    assert "a budget of" in caught.value.found
+    assert "at least" in caught.value.expected
+    assert "--budget" in caught.value.fix
+
+
+@pytest.mark.slow
+def test_training_ends_in_its_time(shapes: Path, tmp_path: Path) -> None:
+    """`budget` becomes a number of steps that is saved, resumed with, and done in about that time."""
+    started = time.monotonic()
+    run = train(shapes, RECIPE.with_changes({"budget": 6}), out=tmp_path / "run")
+    seconds = time.monotonic() - started
+    recipe = run.recipe
+    assert recipe.budget is None
+    assert recipe.steps is not None
+    assert recipe.steps > 3
+    assert seconds < 60  # with probing and exporting; a busy machine may take its time
+    rows = run.history_file.read_text(encoding="utf-8").splitlines()
+    assert int(rows[-1].split(",")[1]) == recipe.steps
+    again = train(shapes, RECIPE.with_changes({"budget": 99}), out=tmp_path / "run", resume=True)
+    assert again.recipe == recipe
+    assert np.isfinite(float(rows[-1].split(",")[2]))
