@@ -17,7 +17,7 @@ from convscope.data.dataset import check_dataset, open_dataset, read_samples, wr
 from convscope.errors import Interrupted, RunError
 from convscope.recipe import Recipe
 from convscope.run import Run, check_free, keep_environment, new_run, run_to_resume, write_table, write_whole
-from convscope.terminal import clock, plural, remarks
+from convscope.terminal import clock, plural, program, remarks
 from convscope.training.checkpoint import load_checkpoint, save_checkpoint
 from convscope.training.interruption import stop_requests
 from convscope.training.learner import Learner
@@ -174,9 +174,9 @@ def _record(run: Run, learner: Learner, row: Epoch, log_scalars: Any) -> None:
 
 
 def _command_to_resume(run: Run, data: Path, *, cache: Path | None, tensorboard: bool) -> str:
-    words = ["convscope", "train", str(data), "--out", str(run.path), "--resume"]
+    words = ["train", str(data), "--out", str(run.path), "--resume"]
     words += [] if cache is None else ["--cache", str(cache)]
-    return shlex.join([*words, *["--tensorboard"] * tensorboard])
+    return f"{program()} {shlex.join([*words, *['--tensorboard'] * tensorboard])}"
 
 
 @contextmanager
