@@ -56,10 +56,11 @@ def decode_here(paths: list[Path]) -> int:
     return sum(decode_file(path, Square(128)).image is not None for path in paths)
 
 
-def decode_in_pool(pool: type[ThreadPoolExecutor] | type[ProcessPoolExecutor], workers: int, paths: list[Path]) -> int:
+def decode_in_pool(pool: type[ThreadPoolExecutor | ProcessPoolExecutor], workers: int, paths: list[Path]) -> int:
     """Decode in a pool, in chunks; its start counts."""
-    with pool(workers) as workers_:
-        return sum(workers_.map(decode_here, (paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK))))
+    chunks = (paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK))
+    with pool(workers) as crew:
+        return sum(crew.map(decode_here, chunks))
 
 
 def decode_ours(paths: list[Path]) -> int:
@@ -70,18 +71,18 @@ def decode_ours(paths: list[Path]) -> int:
 def describe(seconds: dict[str, list[float]], count: int, data: Path) -> str:
     """The decision page."""
     machine = describe_environment(data)
-    rows = [
-        f"| {name} | {count / statistics.median(each):,.0f} | {count / max(each):,.0f} to {count / min(each):,.0f} |"
-        for name, each in seconds.items()
-    ]
+    rows = []
+    for name, each in seconds.items():
+        slowest, middle, fastest = count / max(each), count / statistics.median(each), count / min(each)
+        rows.append(f"| {name} | {middle:,.0f} | {slowest:,.0f} to {fastest:,.0f} |")
     return "\n".join(
         [
             "# In what are images decoded?",
             "",
             "Made by `benchmarks/decoding.py`; do not edit.",
             "",
-            f"{count:,} JPEG photos of {data.name} (180 pixels) to 128 x 128, read, hashed and decoded; images/s, median and",
-            f"range of {len(next(iter(seconds.values())))} runs in turns.",
+            f"{count:,} JPEG photos of {data.name} (180 pixels) to 128 x 128, read, hashed and decoded; images/s, median",
+            f"and range of {len(next(iter(seconds.values())))} runs in turns.",
             "",
             "| way | images/s | range |",
             "| --- | ---: | ---: |",
