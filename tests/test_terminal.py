@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convscope.terminal import PLAIN_LINE_SECONDS, QUIET_SECONDS, Bar, clock, plural, printable, progress, remarks
+from convscope.terminal import (
+    PLAIN_LINE_SECONDS,
+    QUIET_SECONDS,
+    Bar,
+    clock,
+    plural,
+    printable,
+    program,
+    progress,
+    remarks,
+)
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -123,3 +133,23 @@ def test_remarks_are_not_markup(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     text = f"{tmp_path}/[bold]photo[/bold] :dog: {'x' * 300}"
     remarks().print(text, markup=False)
     assert capsys.readouterr() == ("", text + "\n")
+
+
+@pytest.mark.parametrize(
+    ("called", "is_on_path", "said"),
+    [
+        (".venv/bin/convscope", False, ".venv/bin/convscope"),
+        ("my tools/convscope", False, "'my tools/convscope'"),
+        (".venv/bin/convscope", True, "convscope"),
+        ("/usr/lib/python3/convscope/__main__.py", False, "convscope"),
+    ],
+)
+def test_commands_that_are_told_can_be_typed(
+    called: str, is_on_path: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A printed command begins with what the shell finds here: the name, or the path it was called by."""
+    if is_on_path:
+        (tmp_path / "convscope").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", [called])
+    assert program() == said

@@ -161,11 +161,16 @@ def train(
     changes: dict[str, Any],
 ) -> None:
     """Learn the classes of a folder of images."""
-    from convscope.training.training import base_recipe, train
+    from convscope.data.folder import check_there
+    from convscope.run import base_recipe
 
     if strict:
         changes["max_refused"] = 0.0
     chosen = base_recipe(recipe, out=out, resume=resume).with_changes(changes)
+    check_there(data)  # a slip is told now, not after TensorFlow's five seconds
+
+    from convscope.training.training import train
+
     run = train(data, chosen, out=out, resume=resume, cache=cache, tensorboard=tensorboard)
     print(run.path)
 

@@ -11,6 +11,7 @@ from convscope.evaluation.evaluation import describe, evaluate
 from convscope.explanation.explanation import explain
 from convscope.recipe import Recipe
 from convscope.run import Run
+from convscope.terminal import program
 from convscope.training.training import train
 
 # digits are 8 x 8: at 32 pixels the network has room for its three poolings
@@ -38,8 +39,8 @@ predictions  {predictions.out} ({predictions.count:,} images)
 report       {report}
 
 the same on your own photos, one folder per class:
-  convscope train PHOTOS --out runs/first
-  convscope evaluate runs/first
-  convscope explain runs/first
-  convscope predict runs/first NEW_PHOTOS --out predictions.csv""")
+  {program()} train PHOTOS --out runs/first
+  {program()} evaluate runs/first
+  {program()} explain runs/first
+  {program()} predict runs/first NEW_PHOTOS --out predictions.csv""")
     return run

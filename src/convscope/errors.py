@@ -52,7 +52,7 @@ class MissingExtra(ConvscopeError):
 
     def __init__(self, *, command: str, module: str, extra: str) -> None:
         super().__init__(
-            found=f"`{command}` needs the Python module {module!r}, which is not installed",
+            found=f"{command} needs the Python module {module!r}, which is not installed",
             expected=f"convscope with its extra [{extra}]",
             fix=f"pip install 'convscope[{extra}]'",
         )

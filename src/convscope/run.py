@@ -141,6 +141,26 @@ def open_run(path: Path) -> Run:
     return run
 
 
+def run_to_resume(out: Path | None, *, resume: bool) -> Run | None:
+    """The run in `out` to go on with; None where it is to begin, also since it was killed before it had begun.
+
+    Raises:
+        RunError: it is not said which run.
+    """
+    if resume and out is None:
+        raise RunError(found="--resume without --out", expected="the run to go on with", fix="say which one with --out")
+    run = Run(Path(out)) if resume and out is not None else None
+    return run if run is not None and run.recipe_file.is_file() else None
+
+
+def base_recipe(file: Path | None, *, out: Path | None, resume: bool) -> Recipe:
+    """What flags go over: the recipe in `file`, else that of the run which is gone on with, else the default one."""
+    if file is not None:
+        return Recipe.from_file(file)
+    old = run_to_resume(out, resume=resume)
+    return Recipe() if old is None else old.recipe
+
+
 def describe_environment(data: Path) -> dict[str, Any]:
     """What a run depends on besides its recipe: the images' folder, versions, machine."""
     return {

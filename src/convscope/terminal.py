@@ -5,11 +5,14 @@ Progress and remarks go to standard error; standard output belongs to results.
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -26,6 +29,12 @@ def remarks() -> Console:
 def printable(text: str) -> str:
     """`text` without what could move a terminal's cursor or forge a line: such characters are spelled out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def program() -> str:
+    """What to type for `convscope` here: the way it was called, where the shell would not find it by its name."""
+    called = sys.argv[0]
+    return "convscope" if shutil.which("convscope") or Path(called).name != "convscope" else shlex.quote(called)
 
 
 def plural(count: int, noun: str, many: str = "") -> str:

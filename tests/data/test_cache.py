@@ -163,6 +163,7 @@ def start_opening(folder: Path, base: Path, *, times: int = 1, go: Path | None =
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_nothing_that_counts(folder: Path, base: Path) -> None:
     """After `kill -9` in the middle there is no cache, and the next build removes what was left."""
     with start_opening(folder, base, times=2000) as process:

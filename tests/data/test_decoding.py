@@ -118,6 +118,7 @@ def test_paths_are_taken_as_they_are_needed(folder: Path) -> None:
     assert children() == before
 
 
+@pytest.mark.slow
 def test_a_killed_child_costs_no_image(folder: Path) -> None:
     """Whoever kills a decoder, such as a system that runs out of memory, changes nothing in the answers."""
     before, paths = children(), discs(folder) * 4

@@ -280,6 +280,16 @@ def test_what_lies_beside_the_splits_is_told(tmp_path: Path) -> None:
     assert listing.empty == ("val/dog",)
 
 
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_the_real_splits_are_found(cifar10: Path) -> None:
+    """CIFAR-10 as it lies on the disk: ten classes in train and test, nothing refused or passed over."""
+    listing = list_folder(cifar10)
+    assert len(listing.classes) == 10
+    assert {item.split for item in listing.items} == {"train", "test"}
+    assert (reasons(listing), listing.empty) == ({}, ())
+
+
 # manifests
 
 

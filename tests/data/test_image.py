@@ -318,7 +318,7 @@ def test_a_file_cut_anywhere_is_refused_or_lacks_nothing(name: str) -> None:
     assert refused > 0.4 * len(data) / 7  # an animation may lose its second frame
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(sorted(VARIED)),
     st.lists(st.tuples(st.integers(0, 5000), st.binary(min_size=1, max_size=4)), min_size=1, max_size=8),

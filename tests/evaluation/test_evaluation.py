@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from convscope.errors import BundleError, FolderError, RunError
 from convscope.evaluation.evaluation import describe, evaluate
 from convscope.run import Run, read_table
 from convscope.terminal import plural
+
+pytestmark = pytest.mark.slow  # every figure takes a third of a second
 
 PER_CLASS = 20
 
@@ -51,6 +54,13 @@ def files_below(folder: Path) -> dict[str, tuple[bytes, int]]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+@pytest.fixture(autouse=True)
+def base_install(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Matplotlib, as in the base install, but for the test of the figure: drawing takes most of the time."""
+    if request.function is not test_confusion_matrix_is_drawn_where_matplotlib_is:
+        monkeypatch.setitem(sys.modules, "convscope.explanation.figures", None)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +214,25 @@ def test_mistakes_are_written_worst_first(run: Run, colours: Path) -> None:
     for row in rows:
         assert (row["true"], row["predicted"]) == ("blue", "green")
         assert (colours / row["path"]).name.startswith("green")
-    assert (judged.folder / "figures" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_confusion_matrix_is_drawn_where_matplotlib_is(run: Run) -> None:
+    """figures/confusion.png is the confusion matrix of this evaluation."""
+    from convscope.explanation.figures import plot_confusion, to_png
+
+    metrics = evaluate(run.path).metrics
+    assert (run.figures / "confusion.png").read_bytes() == to_png(
+        plot_confusion(metrics.confusion, list(metrics.classes))
+    )
+
+
+def test_judging_does_not_need_matplotlib(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without it everything else is there, and what is missing is said."""
+    evaluate(run.path)
+    assert (run.path / "metrics.json").is_file()
+    assert not run.figures.exists()
+    assert "no figure of the confusion matrix: it needs pip install 'convscope[train]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 65])

@@ -31,6 +31,8 @@ from convscope.explanation.figures import (
     to_png,
 )
 
+pytestmark = pytest.mark.slow  # every figure takes a third of a second
+
 HISTORY: dict[str, list[float | None]] = {
     "epoch": [1, 2, 3, 4],
     "loss": [0.9, 0.6, 0.4, 0.3],

@@ -35,7 +35,7 @@ except MissingExtra as error:
 """
     done = run_python(code)
     assert done.stdout.splitlines() == [
-        f"`convscope train` needs the Python module '{module}', which is not installed",
+        f"learning or explaining needs the Python module '{module}', which is not installed",
         "convscope with its extra [train]",
         "pip install 'convscope[train]'",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if ea
 TREE = [each for each in CLASSES if issubclass(each, ConvscopeError)]
 NAMES = {each.__name__ for each in TREE}
 OTHERS = {"ImageRefused", "AttributeError", "KeyError", "ValueError", "EOFError", "OSError", "RuntimeError", "Exit"}
+
+
+@cache
+def tree_of(file: Path) -> ast.Module:
+    """A module as it is parsed."""
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def calls(tree: ast.AST) -> Iterator[ast.Call]:
@@ -44,7 +51,7 @@ def test_tree_is_the_one_that_is_drawn() -> None:
 @pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.py")), ids=lambda file: str(file.relative_to(SOURCE)))
 def test_each_error_has_its_three_parts(file: Path) -> None:
     """Wherever one is made, it is given found, expected and fix by name, none of them empty."""
-    for call in calls(ast.parse(file.read_text(encoding="utf-8"))):
+    for call in calls(tree_of(file)):
         assert isinstance(call.func, ast.Name)
         parts = {"command", "module", "extra"} if call.func.id == "MissingExtra" else {"found", "expected", "fix"}
         given = {keyword.arg: keyword.value for keyword in call.keywords}
@@ -56,7 +63,7 @@ def test_each_error_has_its_three_parts(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.py")), ids=lambda file: str(file.relative_to(SOURCE)))
 def test_nothing_else_is_raised_at_a_person(file: Path) -> None:
     """What is raised is of the tree, or says that a caller in Python broke its contract."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             name = node.exc.func.attr if isinstance(node.exc.func, ast.Attribute) else getattr(node.exc.func, "id", "")
             assert name in NAMES | OTHERS or name.startswith("_") or name == "BadParameter", f"line {node.lineno}"
@@ -67,7 +74,7 @@ def test_each_error_is_of_use() -> None:
     made = {
         call.func.id
         for file in SOURCE.rglob("*.py")
-        for call in calls(ast.parse(file.read_text(encoding="utf-8")))
+        for call in calls(tree_of(file))
         if isinstance(call.func, ast.Name)
     }
     assert made == NAMES

@@ -10,6 +10,7 @@ import io
 import tokenize
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ MOST_FUNCTION_LINES = 60
 MOST_PARAMETERS = 6  # besides the subject
 FILES = sorted(SOURCE.rglob("*.py"))
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def tree_of(file: Path) -> ast.Module:
+    """A module as it is parsed."""
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def module_of(file: Path) -> str:
@@ -36,14 +43,15 @@ def functions_of(tree: ast.Module) -> Iterator[tuple[Function, bool]]:
             yield node, id(node) in methods
 
 
-def count_code_lines(text: str) -> int:
+def count_code_lines(file: Path) -> int:
     """The lines of a module that hold code."""
+    text = file.read_text(encoding="utf-8")
     silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type not in silent:
             lines.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, Function | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
             lines.difference_update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
     return len(lines)
@@ -71,15 +79,14 @@ def test_every_module_has_its_layer() -> None:
 def test_packages_hold_nothing_but_their_idea() -> None:
     """A package's `__init__` is a docstring: what stands in it would stand in no layer."""
     for file in SOURCE.glob("convscope/*/**/__init__.py"):
-        assert count_code_lines(file.read_text(encoding="utf-8")) == 0, file
+        assert count_code_lines(file) == 0, file
 
 
 @every_module
 def test_module_says_its_idea_and_is_one(file: Path) -> None:
     """It opens with a docstring and holds at most 300 lines of code."""
-    text = file.read_text(encoding="utf-8")
-    assert ast.get_docstring(ast.parse(text))
-    assert count_code_lines(text) <= MOST_MODULE_LINES
+    assert ast.get_docstring(tree_of(file))
+    assert count_code_lines(file) <= MOST_MODULE_LINES
 
 
 @every_module
@@ -87,7 +94,7 @@ def test_functions_are_one_idea(file: Path) -> None:
     """No function has over 60 lines, its docstring included."""
     long = {
         function.name: lines
-        for function, _ in functions_of(ast.parse(file.read_text(encoding="utf-8")))
+        for function, _ in functions_of(tree_of(file))
         if (lines := (function.end_lineno or 0) - function.lineno + 1) > MOST_FUNCTION_LINES
     }
     assert long == {}
@@ -95,9 +102,9 @@ def test_functions_are_one_idea(file: Path) -> None:
 
 @every_module
 def test_public_functions_are_documented_and_have_few_parameters(file: Path) -> None:
-    """At most six besides the subject, never `**kwargs` passed on; a command's are its flags, and may be more."""
+    """At most six besides the subject; a command's are its flags, and may be more."""
     wide, silent = [], []
-    for function, is_method in functions_of(ast.parse(file.read_text(encoding="utf-8"))):
+    for function, is_method in functions_of(tree_of(file)):
         if function.name.startswith("_") and function.name != "__init__":
             continue
         names = [each.arg for each in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
@@ -112,5 +119,4 @@ def test_public_functions_are_documented_and_have_few_parameters(file: Path) -> 
 @every_module
 def test_nothing_rests_on_assert(file: Path) -> None:
     """`python -O` drops assertions; what has to hold is checked and told."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    assert [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)] == []
+    assert [node.lineno for node in ast.walk(tree_of(file)) if isinstance(node, ast.Assert)] == []

@@ -58,7 +58,7 @@ def heaps(draw: st.DrawFn) -> list[Sample]:
     ]
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(heaps(), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
 def test_no_content_is_ever_in_two_splits_or_classes(heap: list[Sample], seed: int, test: float) -> None:
     """However images are copied, labelled and dealt by hand: one content, one split, one class, and a row for each."""

@@ -105,9 +105,9 @@ def test_interrupted_training_says_how_to_go_on(few: Path, cli: Command, tmp_pat
     assert not run.is_finished
     steps = len(read_table(run.history_file))
 
-    words = shlex.split(resume.removeprefix("resume:   go on with: "))
-    assert words[0] == "convscope"
-    finished = cli(*words[1:])
+    command, *words = shlex.split(resume.removeprefix("resume:   "))
+    assert command == "convscope"
+    finished = cli(*words)
     assert (finished.code, finished.out) == (0, f"{run.path}\n"), finished.err
     assert "going on at step" in finished.err
     history = read_table(run.history_file)

@@ -167,7 +167,11 @@ class _Child:
             f"from convscope.data.decoding import live; live(*{square!r})"
         )
         return subprocess.Popen(
-            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1 << 20
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=1 << 20,
+            process_group=0 if os.name == "posix" else None,  # Ctrl-C is for the parent alone, from the first moment on
         )
 
     def _stop(self) -> None:

@@ -72,17 +72,26 @@ def list_folder(data: Path, *, label_from_name: bool = False) -> Listing:
     Raises:
         FolderError: there is nothing to list, or it cannot be told which class an image is of.
     """
+    check_there(data)
     if os.path.isfile(data):  # unlike Path.is_file, no error where a parent folder may not be read
         return _read_manifest(data)
-    if not os.path.isdir(data):
-        raise FolderError(
-            found=f"no folder at {data}", expected="a folder with one sub-folder per class", fix="check the path"
-        )
     walk = Walk(data)
     listing = _label_by_name(walk) if label_from_name else _label_by_folder(walk)
     if not any(not item.reason for item in listing.items):
         raise _explain_nothing(listing)
     return listing
+
+
+def check_there(data: Path) -> None:
+    """Make sure that there is a folder or a file at `data`; asked before anything that takes time.
+
+    Raises:
+        FolderError: there is none.
+    """
+    if not os.path.isfile(data) and not os.path.isdir(data):
+        raise FolderError(
+            found=f"no folder at {data}", expected="a folder with one sub-folder per class", fix="check the path"
+        )
 
 
 def label_of_name(name: str) -> str | None:

@@ -75,8 +75,15 @@ def open_bundle(model: Path) -> Bundle:
             expected=f"a model that convscope wrote, of format {FORMAT}",
             fix="train with `convscope train`, or use the convscope that wrote it",
         )
-    square = Square(facts["image_size"], facts["fit"], facts["channels"])
-    return Bundle(path, tuple(facts["classes"]), square, facts, session)
+    try:
+        square = Square(int(facts["image_size"]), facts["fit"], int(facts["channels"]))
+        return Bundle(path, tuple(map(str, facts["classes"])), square, facts, session)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            found=f"{path} whose description is damaged at {error}",
+            expected="a model of convscope",
+            fix="export it again",
+        ) from None
 
 
 def _find(model: Path) -> Path:

@@ -51,7 +51,7 @@ def _load() -> tuple[Any, Any]:
             tensorflow.constant(0)  # opens the device, which says its piece now
             import keras
     except ModuleNotFoundError as error:
-        raise MissingExtra(command="convscope train", module=str(error.name), extra="train") from None
+        raise MissingExtra(command="learning or explaining", module=str(error.name), extra="train") from None
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ConvscopeError(
             found=f"Keras, loaded on {backend} before convscope was",

@@ -16,8 +16,8 @@ from typing import Any
 from convscope.data.dataset import check_dataset, open_dataset, read_samples, write_samples
 from convscope.errors import Interrupted, RunError
 from convscope.recipe import LENGTHS, Recipe
-from convscope.run import Run, check_free, keep_environment, new_run, write_table, write_whole
-from convscope.terminal import clock, plural, remarks
+from convscope.run import Run, check_free, keep_environment, new_run, run_to_resume, write_table, write_whole
+from convscope.terminal import clock, plural, program, remarks
 from convscope.training.budget import fit_into
 from convscope.training.checkpoint import load_checkpoint, save_checkpoint
 from convscope.training.interruption import stop_requests
@@ -51,7 +51,7 @@ def train(
         FolderError, CacheError, RecipeError, RunError: it cannot start; nothing was trained.
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
     """
-    old = _run_to_resume(out, resume)
+    old = run_to_resume(out, resume=resume)
     if old is None and out is not None:
         check_free(Path(out))  # now, not after the images are decoded
     recipe = (recipe or Recipe()) if old is None else _recipe_of(old, recipe)
@@ -72,22 +72,6 @@ def train(
         _learn(run, learner, log_scalars, again=_command_to_resume(run, data, cache=cache, tensorboard=tensorboard))
     _finish(run, learner)
     return run
-
-
-def base_recipe(file: Path | None, *, out: Path | None, resume: bool) -> Recipe:
-    """What flags go over: the recipe in `file`, else that of the run which is gone on with, else the default one."""
-    if file is not None:
-        return Recipe.from_file(file)
-    old = _run_to_resume(out, resume)
-    return Recipe() if old is None else old.recipe
-
-
-def _run_to_resume(out: Path | None, resume: bool) -> Run | None:
-    """The run in `out` to go on with; None where it is to begin, also since it was killed before it had begun."""
-    if resume and out is None:
-        raise RunError(found="--resume without --out", expected="the run to go on with", fix="say which one with --out")
-    run = Run(Path(out)) if resume and out is not None else None
-    return run if run is not None and run.recipe_file.is_file() else None
 
 
 def _learn(run: Run, learner: Learner, log_scalars: Any, *, again: str) -> None:
@@ -203,9 +187,9 @@ def _record(run: Run, learner: Learner, row: Epoch, log_scalars: Any) -> None:
 
 
 def _command_to_resume(run: Run, data: Path, *, cache: Path | None, tensorboard: bool) -> str:
-    words = ["convscope", "train", str(data), "--out", str(run.path), "--resume"]
+    words = ["train", str(data), "--out", str(run.path), "--resume"]
     words += [] if cache is None else ["--cache", str(cache)]
-    return shlex.join([*words, *["--tensorboard"] * tensorboard])
+    return f"{program()} {shlex.join([*words, *['--tensorboard'] * tensorboard])}"
 
 
 @contextmanager
