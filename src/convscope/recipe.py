@@ -79,7 +79,7 @@ class Recipe:
         RecipeError: a value is of the wrong type or out of its range, or two choices exclude each other.
     """
 
-    network: Network = _says("classic", "the network: `classic` is the reference's, `compact` learns fastest on a CPU")
+    network: Network = _says("classic", "the network: `classic` is the reference's, `compact` is made to learn fast")
     image_size: int = _says(128, "side of the square that every image is fitted to, in pixels")
     channels: int = _says(3, "3 for colour, 1 for grey")
     fit: Fit = _says("stretch", "how an image becomes square: `stretch` it, `pad` it with white, or `crop` its middle")

@@ -1,4 +1,4 @@
-"""The network that learns fastest from scratch on a CPU: dense 3x3 convolutions, few layers, no depthwise ones.
+"""A network made to learn fast from scratch on a CPU: dense 3x3 convolutions, no depthwise ones.
 
 With the default recipe it has 1.2 million weights and takes 0.27 GFLOP per image forward at 128 pixels. It ends in a
 global average, so the same weights work at every size; it has no dense layer to move at each step.
@@ -15,7 +15,7 @@ from convscope.models.frameworks import keras
 from convscope.models.normalization import FusedBatchNormalization
 from convscope.randomness import draw_seed
 
-PAIRS = 2  # residual pairs in each stage: narrow and deep paid best (docs/decisions/compact.md)
+PAIRS = 2  # residual pairs in each stage: narrow and deep beat wide and shallow in a first prototype, one run each
 
 
 def compact(shape: tuple[int | None, int | None, int], num_classes: int, *, filters: Sequence[int], seed: int) -> Any:
