@@ -51,7 +51,7 @@ class Recipe:
     batch_size: int = _says(32, "images per optimisation step")
     learning_rate: float = _says(1e-4, "Adam's learning rate")
     epochs: int | None = _says(
-        None, f"passes over the training images (default {DEFAULT_EPOCHS}, unless steps are set)"
+        None, f"passes over the training images, in full batches (default {DEFAULT_EPOCHS}, unless steps are set)"
     )
     steps: int | None = _says(None, "optimisation steps, in place of epochs")
     patience: int = _says(
