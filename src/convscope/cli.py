@@ -188,7 +188,7 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="where the results go")] = None,
 ) -> None:
-    """Judge a model: accuracy with its interval, scores of each class, confusion matrix, mistakes."""
+    """Judge a model: accuracy with its interval, each class, mistakes."""
     from convscope.evaluation.evaluation import describe, evaluate
 
     evaluation = evaluate(run, data, split=split, out=out)
@@ -213,7 +213,7 @@ def explain(
         int, typer.Option("--channel", min=0, help="the input channel that filters are drawn for")
     ] = 0,
 ) -> None:
-    """Show what the network sees: mistakes, filters, activations, heat maps, as PNG and in report.html."""
+    """Show what the network sees, as PNG files and in report.html."""
     from convscope.explanation.explanation import explain
 
     print(explain(run, images or (), out=out, class_name=class_name, input_channel=input_channel))

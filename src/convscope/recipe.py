@@ -100,7 +100,7 @@ class Recipe:
     sizes: tuple[float, ...] = _by_network("smaller sizes to begin with, as shares of the image size")
     size_shares: tuple[float, ...] = _by_network("share of the steps at each of these sizes")
     epochs: int | None = _says(
-        None, f"passes over the training images (default {DEFAULT_EPOCHS}, unless steps are set)"
+        None, f"passes over the training images, in full batches (default {DEFAULT_EPOCHS}, unless steps are set)"
     )
     steps: int | None = _says(None, "optimisation steps, in place of epochs")
     budget: float | None = _says(None, "time to train in, in place of epochs: `10m`, `25s`, `1h`, or seconds")

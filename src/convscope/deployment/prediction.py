@@ -24,7 +24,7 @@ from convscope.data.folder import Walk
 from convscope.deployment.bundle import Bundle, open_bundle
 from convscope.errors import FolderError
 from convscope.run import open_whole
-from convscope.terminal import progress
+from convscope.terminal import printable, progress, remarks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,6 +131,10 @@ def _list_folder(name: str) -> Iterator[str]:
     for path in walk.files(label=""):
         found = True
         yield os.path.join(name, path)
+    if walk.ignored:
+        passed = ", ".join(f"{count:,} {printable(kind)}" for kind, count in sorted(walk.ignored.items()))
+        told = f"{printable(name)}: passed over, since their names are not those of images: {passed}"
+        remarks().print(told, markup=False)
     for item in walk.unreadable:
         found = True
         yield os.path.join(name, item.path)

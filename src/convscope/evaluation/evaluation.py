@@ -47,6 +47,7 @@ class Evaluation:
         absent: classes of the model that no judged image is of. unknown: classes of the folder that the model does not
             have, whose images are left out. unreadable: images left out since they cannot be read, with the reasons.
         folder: where metrics.json, mistakes.csv and the figure were written.
+        chose_epoch: whether these images also chose the epoch whose weights the model has.
     """
 
     metrics: Metrics
@@ -55,6 +56,7 @@ class Evaluation:
     unknown: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
     folder: Path
+    chose_epoch: bool = False
 
 
 def evaluate(model: Path, data: Path | None = None, *, split: str | None = None, out: Path | None = None) -> Evaluation:
@@ -70,6 +72,12 @@ def evaluate(model: Path, data: Path | None = None, *, split: str | None = None,
         BundleError, RunError: there is no model. FolderError: there is nothing to judge by.
     """
     bundle = open_bundle(model)
+    if data is None and model.is_file():
+        raise FolderError(
+            found=f"{model} and no images to judge it by",
+            expected="a labelled folder beside a .onnx file",
+            fix="name one after it, or give the run folder instead",
+        )
     truth = _truth_of_run(open_run(model), split) if data is None else _truth_of_folder(model, data, split)
     known = [item for item in truth.items if item.label in bundle.classes]
     unknown = sorted({item.label for item in truth.items} - set(bundle.classes))
@@ -85,7 +93,8 @@ def evaluate(model: Path, data: Path | None = None, *, split: str | None = None,
     absent = tuple(name for name, scores in metrics.classes.items() if not scores.support)
     folder = out or (model if data is None else _folder_for(model, data))
     left_out = (*truth.refused, *unreadable)
-    evaluation = Evaluation(metrics, tuple(mistakes), absent, tuple(unknown), left_out, folder)
+    chose = data is None and truth.split == "validation" and Run(model).recipe.patience > 0
+    evaluation = Evaluation(metrics, tuple(mistakes), absent, tuple(unknown), left_out, folder, chose)
     _write(evaluation, truth.root if data is None else data)
     return evaluation
 
@@ -105,7 +114,7 @@ def describe(evaluation: Evaluation) -> str:
         "",
         format_confusion(metrics.confusion, list(metrics.classes)),
     ]
-    if metrics.split == "validation":
+    if evaluation.chose_epoch:
         lines.append(
             "these images also chose the best epoch; for a figure that nothing was chosen on, train with --test 0.1"
         )
@@ -132,7 +141,9 @@ def _class_lines(metrics: Metrics) -> Iterator[str]:
 
 
 def _score_line(name: str, scores: Scores, count: int) -> str:
-    return f"{name}{scores.precision.value:>11.1%}{scores.recall.value:>8.1%}{scores.f1.value:>7.1%}{count:>8,}"
+    figures = ((scores.precision, 11), (scores.recall, 8), (scores.f1, 7))
+    shares = (("–" if math.isnan(each.value) else f"{each.value:.1%}").rjust(width) for each, width in figures)
+    return f"{name}{''.join(shares)}{count:>8,}"
 
 
 def _truth_of_run(run: Run, split: str | None) -> Truth:

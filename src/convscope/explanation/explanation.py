@@ -175,7 +175,7 @@ def _held_out(run: Run, network: Network) -> list[Photo]:
             break
         decoded = decode_file(images_of(run) / path, _square(network.recipe))
         if decoded.image is not None:
-            photos.append(_photo(network, Path(path).name, decoded.image, label))
+            photos.append(_photo(network, path, decoded.image, label))
     return photos
 
 
