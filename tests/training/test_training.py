@@ -21,8 +21,8 @@ from convscope.deployment.bundle import open_bundle
 from convscope.errors import FolderError, Interrupted, RecipeError, RunError
 from convscope.models.frameworks import tf
 from convscope.recipe import Recipe
-from convscope.run import Run
-from convscope.training.training import base_recipe, train
+from convscope.run import Run, base_recipe
+from convscope.training.training import train
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
