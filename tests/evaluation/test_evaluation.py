@@ -20,7 +20,7 @@ from tiny_model import COLOURS, colour_model, colour_run
 
 from convscope.data.dataset import read_samples
 from convscope.data.image import read_image
-from convscope.errors import BundleError, FolderError, RunError
+from convscope.errors import BundleError, FolderError
 from convscope.evaluation.evaluation import describe, evaluate
 from convscope.run import Run, read_table
 from convscope.terminal import plural
@@ -318,7 +318,7 @@ def test_bare_model_needs_only_a_folder(colours: Path, tmp_path: Path, monkeypat
     judged = evaluate(model, colours)
     assert judged.folder == Path("evaluations/colours")
     assert (tmp_path / "evaluations" / "colours" / "metrics.json").is_file()
-    with pytest.raises(RunError, match="a run folder, as `convscope train` leaves it"):
+    with pytest.raises(FolderError, match=r"a labelled folder beside a \.onnx file"):
         evaluate(model)
 
 

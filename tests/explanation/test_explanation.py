@@ -73,7 +73,7 @@ def test_two_held_out_images_of_different_classes_are_looked_into(trained: Run, 
     """Where none is named, one of each class is, and the network has not learned from either."""
     samples = read_table(trained.data_file)
     names = [heading.removeprefix("Image ") for heading in headings_of(explained) if heading.startswith("Image ")]
-    chosen = [row for name in names for row in samples if Path(row["path"]).name == name]
+    chosen = [row for name in names for row in samples if row["path"] == name]
     assert [row["class"] for row in chosen] == list(CLASSES)
     assert {row["split"] for row in chosen} <= {"validation", "test"}
 
@@ -214,7 +214,7 @@ def test_scores_are_those_of_the_bundle(trained: Run, explained: Path) -> None:
     from convscope.explanation import figures
 
     name = next(each for each in headings_of(explained) if each.startswith("Image ")).removeprefix("Image ")
-    (path,) = (row["path"] for row in read_table(trained.data_file) if Path(row["path"]).name == name)
+    (path,) = (row["path"] for row in read_table(trained.data_file) if row["path"] == name)
     with Image.open(Path(trained.environment["data"]) / path) as image:
         answer = open_bundle(trained.path).predict(np.asarray(image)[np.newaxis])[0]
     drawn = (trained.path / "figures" / "image1_scores.png").read_bytes()
