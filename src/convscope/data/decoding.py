@@ -1,9 +1,9 @@
 """Many image files to arrays, in order, on all cores: a few child processes that decode and answer through pipes.
 
-Processes, since Pillow in threads is slower than in one thread: small images spend half their time under Python's
-lock (measured: 590 images/s in two threads, 748 in one, 2,079 in two processes). Children of our own, not
-multiprocessing's, since those import the caller's script again, and since a decoder that crashes on a hostile file
-must cost that one file and nothing else. A child imports what its parent would, whatever the folder that it is started
+Processes, since a decoder that crashes on a hostile file must cost that one file, and a thread would take the program
+with it; and since threads share Python's lock with whatever else the program does. On two idle cores both are about
+1.5 times one thread (docs/decisions/decoding.md). Children of our own, not multiprocessing's, since those import the
+caller's script again. A child imports what its parent would, whatever the folder that it is started
 in holds, and ends when its input does, so none outlives its parent.
 """
 
