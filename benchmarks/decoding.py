@@ -89,9 +89,9 @@ def describe(seconds: dict[str, list[float]], count: int, data: Path) -> str:
             *rows,
             "",
             "Kept: child processes of our own. On two cores they are little faster than threads, and the pipes cost a",
-            "quarter; but a decoder that crashes on a hostile file costs that file only, where a thread takes the whole",
-            "program with it. `concurrent.futures` and `multiprocessing` import the caller's script again, and a crash",
-            "breaks the whole pool.",
+            "quarter; but a decoder that crashes on a hostile file costs that file only, where a thread takes the",
+            "whole program with it. `concurrent.futures` and `multiprocessing` import the caller's script again, and a",
+            "crash breaks the whole pool.",
             "",
             f"Machine: {machine['processor']}, {machine['cores']} cores, Python {machine['python']}, Pillow"
             f" {machine['libraries']['pillow']}.",
