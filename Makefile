@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint check bench-reference clean
+.PHONY: help demo test quick lint check bench bench-quick bench-reference clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ lint: $(VENV)/.dev ## check format, style, types, the direction of imports, and 
 check: lint ## lint, then run all tests
 	@$(MAKE) --no-print-directory test
 
+bench: $(VENV)/.bench ## race convscope against TensorFlow 1, Keras and PyTorch on the same photos (an hour)
+	@$(VENV)/bin/python benchmarks/bench.py
+
+bench-quick: $(VENV)/.train ## the same race over a short distance, to see that it runs (about 5 minutes)
+	@$(VENV)/bin/python benchmarks/bench.py --quick
+
 bench-reference: $(VENV)/.train ## train the reference network as the reference does (about 10 minutes)
 	@$(VENV)/bin/python benchmarks/reference.py
 
@@ -45,6 +51,10 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/.made
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	$(call install,train$(comma)dev)
 	@touch $(VENV)/.train $@
+
+# Without PyTorch the race goes on.
+$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.train
+	$(call install,train$(comma)bench) && touch $@ || echo "no PyTorch here: the race goes on without it" >&2
 
 # The build backend is installed first, so that its version is pinned like every other.
 comma := ,

@@ -51,7 +51,7 @@ def measure(data: Path, stops: Sequence[int], *, seed: int) -> dict[str, Any]:
     """Train through `stops` and judge at each."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = hold_back(data, Path(folder) / "photos.csv", seed=seed)
-        learner = Learner(manifest, Recipe(seed=seed, patience=0))
+        learner = Learner(manifest, Recipe(network="classic", seed=seed, patience=0))
     rows = [judge_at(learner, stop) for stop in stops]
     history = [{"step": row.step, "val_accuracy": row.val_accuracy} for row in learner.history]
     return {

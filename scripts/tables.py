@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 READMES = ("README.md", "README.zh-CN.md")
@@ -40,4 +41,43 @@ def reference_table(facts: dict[str, Any], chinese: bool) -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[dict[str, Any], bool], str]] = {"reference": reference_table}
+# a contender's place in fastest.json, and what the reader calls it
+CONTENDERS = {
+    "graph": ("the reference's computation, TensorFlow 1", "参考的计算，TensorFlow 1"),
+    "keras": ("the same network, Keras 3 `fit`", "同一网络，Keras 3 `fit`"),
+    "torch": ("the same network, PyTorch", "同一网络，PyTorch"),
+    "short": ("convscope `--budget {budget:.0f}s`", "convscope `--budget {budget:.0f}s`"),
+    "ours": ("convscope `--budget {budget:.0f}s`", "convscope `--budget {budget:.0f}s`"),
+    "hour": ("convscope `--budget 1h`", "convscope `--budget 1h`"),
+}
+
+
+def fastest_table(facts: dict[str, Any], chinese: bool) -> str:
+    """The accuracy that each contender comes to, and in what time and memory; of several seeds the median."""
+    titles = (
+        ("", "训练秒数", "准确率", "范围", "峰值内存")
+        if chinese
+        else ("", "seconds of training", "accuracy", "range", "peak memory")
+    )
+    lines = ["| " + " | ".join(titles) + " |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, names in CONTENDERS.items():
+        found = facts["contenders"].get(name, {})
+        if runs := found.get("runs"):
+            title = names[chinese].format(budget=found.get("budget", 0))
+            lines.append(f"| {title} | {' | '.join(_contender_cells(runs, chinese))} |")
+    return "\n".join(lines)
+
+
+def _contender_cells(runs: list[dict[str, Any]], chinese: bool) -> tuple[str, ...]:
+    """Seconds, accuracy, its range (of seeds, or the 95 % interval of a single run) and memory."""
+    values = [run["accuracy"]["value"] for run in runs]
+    many = len(values) > 1
+    low, high = (min(values), max(values)) if many else (runs[0]["accuracy"]["low"], runs[0]["accuracy"]["high"])
+    kind = (f"{len(values)} 个种子" if chinese else f"{len(values)} seeds") if many else "95 %"
+    seconds = median(run["points"][-1]["seconds"] for run in runs)
+    memory = max(run["peak_bytes"] for run in runs) / 1e9
+    between = f"{low * 100:.1f} – {high * 100:.1f} % ({kind})"
+    return f"{seconds:.0f}", f"{median(values) * 100:.1f} %", between, f"{memory:.1f} GB"
+
+
+TABLES: dict[str, Callable[[dict[str, Any], bool], str]] = {"reference": reference_table, "fastest": fastest_table}

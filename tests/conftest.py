@@ -102,7 +102,9 @@ def trained(halves: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A small network that has learned `halves`. Only to be read; whoever writes copies it."""
     from convscope.training.training import train
 
-    recipe = Recipe(image_size=32, filters=(8, 16), dense_units=32, learning_rate=3e-3, epochs=20, test=0.15)
+    recipe = Recipe(
+        network="classic", image_size=32, filters=(8, 16), dense_units=32, learning_rate=3e-3, epochs=20, test=0.15
+    )
     return train(halves, recipe, out=tmp_path_factory.mktemp("trained") / "run")
 
 

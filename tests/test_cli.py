@@ -54,7 +54,7 @@ def test_every_choice_is_a_flag_with_its_defaults(cli: Command) -> None:
     [
         (["--epochs", "3", "--budget", "10m"], "`epochs` and `budget`"),
         (["--network", "compact", "--filters", "8,8"], "filters = (8, 8)"),
-        (["--sizes", "0.5", "--size-shares", "0.5"], "sizes = (0.5,)"),
+        (["--network", "classic", "--sizes", "0.5", "--size-shares", "0.5"], "sizes = (0.5,)"),
         (["--budget", "inf"], "budget = inf"),
         (["--budget", "0"], "budget = 0.0"),
     ],

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convscope.errors import RecipeError
-from convscope.recipe import BY_NETWORK, DEFAULT_EPOCHS, Fit, Network, Optimizer, Recipe, Schedule
+from convscope.recipe import BY_NETWORK, DEFAULT_EPOCHS, Fit, Network, Optimizer, Precision, Recipe, Schedule
 
 SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
 LENGTHS = st.one_of(
@@ -36,7 +36,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
         image_size=draw(st.integers(32 if is_compact else 2 ** len(filters), 4096)),
         sizes=draw(st.lists(st.floats(0.5, 1), min_size=num_sizes, max_size=num_sizes)),
         size_shares=draw(st.lists(st.floats(0.01, 0.3), min_size=num_sizes, max_size=num_sizes)),
-        optimizer=draw(st.sampled_from(get_args(Optimizer))),
+        optimizer=draw(st.sampled_from([each for each in get_args(Optimizer) if each != "muon" or is_compact])),
+        precision=draw(st.sampled_from(get_args(Precision))),
         schedule=draw(st.sampled_from(get_args(Schedule))),
         weight_decay=draw(st.floats(0, 1)),
         label_smoothing=draw(st.floats(0, 1, exclude_max=True)),
@@ -72,9 +73,10 @@ def test_a_recipe_survives_being_saved(recipe: Recipe) -> None:
     assert Recipe.from_toml(recipe.to_toml()) == recipe
 
 
-def test_the_default_recipe_is_the_reference() -> None:
+def test_classic_is_the_reference() -> None:
     """The choices of the reference system: a drift here would change what every number is compared with."""
-    recipe = Recipe()
+    assert Recipe().network == "compact"
+    recipe = Recipe(network="classic")
     assert (recipe.network, recipe.image_size, recipe.channels, recipe.fit) == ("classic", 128, 3, "stretch")
     assert (recipe.filters, recipe.dense_units, recipe.batch_size) == ((32, 32, 64), 128, 32)
     assert (recipe.learning_rate, recipe.validation, recipe.test, recipe.max_refused) == (1e-4, 0.16, 0.0, 0.05)
@@ -107,9 +109,10 @@ def test_networks_have_defaults_for_the_same_choices() -> None:
 
 def test_defaults_follow_the_network() -> None:
     """Another network over a recipe brings its own defaults; what was chosen otherwise, or is chosen now, stays."""
-    changed = Recipe(seed=3, learning_rate=0.5).with_changes({"network": "compact", "batch_size": 7})
+    changed = Recipe(network="classic", seed=3, learning_rate=0.5).with_changes({"network": "compact", "batch_size": 7})
     assert changed == Recipe(network="compact", seed=3, learning_rate=0.5, batch_size=7)
-    assert changed.with_changes({"network": "classic"}) == Recipe(seed=3, learning_rate=0.5, batch_size=7)
+    back = Recipe(network="classic", seed=3, learning_rate=0.5, batch_size=7)
+    assert changed.with_changes({"network": "classic"}) == back
     assert changed.with_changes({"network": "compact", "seed": 4}).batch_size == 7
 
 
@@ -126,6 +129,7 @@ def test_sizes_fit_their_shares_and_their_network() -> None:
         assert refusal(network="compact", size_shares=shares).found.startswith("size_shares = ")
     assert "`classic`" in refusal(network="classic", sizes=(0.5,), size_shares=(0.5,)).expected
     assert refusal(network="compact", filters=(8, 8)).found.startswith("filters = ")
+    assert "`classic`" in refusal(network="classic", optimizer="muon").expected
 
 
 def test_every_choice_explains_itself() -> None:
@@ -201,9 +205,9 @@ def test_a_value_of_the_wrong_type_is_refused(choices: dict[str, Any], expected:
 @pytest.mark.parametrize(
     ("name", "best", "worst"),
     [
-        ("image_size", [8, 4096], [7, 0, -1, 4097]),
+        ("image_size", [16, 4096], [15, 0, -1, 4097]),
         ("channels", [1, 3], [0, 2, 4]),
-        ("filters", [(1,), (65536,) * 3], [(), (0,), (65537,), (-1,)]),
+        ("filters", [(1,) * 3, (65536,) * 3], [(), (8, 8), (0,) * 3, (65537,) * 3, (-1,) * 3]),
         ("dense_units", [1, 65536], [0, 65537]),
         ("validation", [0.001, 0.999], [0, 1, -0.1, float("nan"), float("inf")]),
         ("test", [0, 0.83], [0.84, 1, -0.1, float("nan")]),
@@ -231,16 +235,16 @@ def test_each_range_ends_where_it_says(name: str, best: list[Any], worst: list[A
 
 def test_an_image_has_room_for_every_halving() -> None:
     """Each block of `classic` halves the image: 8 blocks need 256 pixels."""
-    assert Recipe(filters=(8,) * 8, image_size=256).image_size == 256
-    assert refusal(filters=(8,) * 8, image_size=255).expected.startswith("256 to 4096")
+    assert Recipe(network="classic", filters=(8,) * 8, image_size=256).image_size == 256
+    assert refusal(network="classic", filters=(8,) * 8, image_size=255).expected.startswith("256 to 4096")
 
 
 def test_numbers_are_made_exact() -> None:
     """Whole numbers pass for floats, lists for tuples, and NumPy's numbers, as a notebook has them, for Python's."""
-    recipe = Recipe(learning_rate=1, filters=[np.int64(4), 8], batch_size=np.int32(5), validation=np.float32(0.5))
+    recipe = Recipe(learning_rate=1, filters=[np.int64(4), 8, 9], batch_size=np.int32(5), validation=np.float32(0.5))
     values = (recipe.learning_rate, *recipe.filters, recipe.batch_size, recipe.validation)
-    assert values == (1.0, 4, 8, 5, 0.5)
-    assert [type(value) for value in values] == [float, int, int, int, float]
+    assert values == (1.0, 4, 8, 9, 5, 0.5)
+    assert [type(value) for value in values] == [float, int, int, int, int, float]
     assert Recipe.from_toml(recipe.to_toml()) == recipe
 
 
@@ -313,5 +317,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (tmp_path / "recipe.toml").write_text(text, encoding="utf-8")
         with pytest.raises(RecipeError, match=found):
             Recipe.from_file(tmp_path / "recipe.toml")
-    (tmp_path / "recipe.toml").write_text("seed = 3\nfilters = [8]\n", encoding="utf-8")
-    assert Recipe.from_file(tmp_path / "recipe.toml") == Recipe(seed=3, filters=(8,))
+    (tmp_path / "recipe.toml").write_text("seed = 3\nfilters = [8, 8, 9]\n", encoding="utf-8")
+    assert Recipe.from_file(tmp_path / "recipe.toml") == Recipe(seed=3, filters=(8, 8, 9))

@@ -59,7 +59,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_new_run_knows_its_recipe_and_where_its_images_are(tmp_path: Path) -> None:
     """Both stand in the folder from the start, readable by anybody."""
-    recipe = Recipe(seed=7, filters=(8, 8))
+    recipe = Recipe(network="classic", seed=7, filters=(8, 8))
     run = new_run(tmp_path / "deep" / "run", recipe=recipe, data=DATA)
     assert run.recipe == recipe
     assert run.environment["data"] == str(DATA.absolute())

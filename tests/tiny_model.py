@@ -63,7 +63,7 @@ def colour_model(classes: Sequence[str] = COLOURS, *, size: int = 8) -> TinyMode
 
 def colour_run(place: Path, data: Path, **choices: Any) -> Run:
     """A finished run of `colour_model` on `data`, with everything but what a training leaves."""
-    recipe = Recipe(image_size=8, **choices)
+    recipe = Recipe(network="classic", image_size=8, **choices)
     dataset = open_dataset(data, recipe)
     run = new_run(place, recipe=recipe, data=data)
     write_samples(run.data_file, dataset.samples)

@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 import convscope
-from convscope.errors import ConvscopeError, Interrupted, MissingExtra
+from convscope.errors import ConvscopeError, Interrupted, MissingExtra, RunError
 from convscope.recipe import BY_NETWORK, Recipe
 from convscope.terminal import plural, printable, remarks
 
@@ -155,6 +155,9 @@ def train(
     ] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="a recipe in TOML; flags go over it")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, exactly")] = False,
+    find_rate: Annotated[
+        bool, typer.Option("--find-rate", help="train nothing: try ever higher learning rates and suggest one")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="stop if a single image is refused")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="also write a log for TensorBoard")] = False,
     cache: CacheOption = None,
@@ -164,10 +167,23 @@ def train(
     from convscope.data.folder import check_there
     from convscope.run import base_recipe
 
+    if find_rate and (resume or tensorboard):
+        other = "--resume" if resume else "--tensorboard"
+        raise RunError(
+            found=f"--find-rate with {other}",
+            expected="one of them, since --find-rate trains nothing",
+            fix="leave one out",
+        )
     if strict:
         changes["max_refused"] = 0.0
     chosen = base_recipe(recipe, out=out, resume=resume).with_changes(changes)
     check_there(data)  # a slip is told now, not after TensorFlow's five seconds
+
+    if find_rate:
+        from convscope.training import rates
+
+        print(rates.find_rate(data, chosen, out=out, cache=cache))
+        return
 
     from convscope.training.training import train
 

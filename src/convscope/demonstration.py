@@ -15,7 +15,7 @@ from convscope.terminal import program
 from convscope.training.training import train
 
 # digits are 8 x 8: at 32 pixels the network has room for its three poolings
-RECIPE = Recipe(image_size=32, channels=1, learning_rate=1e-3, epochs=25, validation=0.12, test=0.15)
+RECIPE = Recipe(network="classic", image_size=32, channels=1, learning_rate=1e-3, epochs=25, validation=0.12, test=0.15)
 
 
 def demo(out: Path | None = None) -> Run:

@@ -27,7 +27,8 @@ NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
 Fit = Literal["stretch", "pad", "crop"]
 Network = Literal["classic", "compact"]
-Optimizer = Literal["adam", "sgd"]
+Optimizer = Literal["adam", "sgd", "muon"]
+Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["constant", "one-cycle"]
 
 # What an expert would choose for each network; a field that is not said takes its value from here at birth.
@@ -47,10 +48,10 @@ BY_NETWORK: dict[str, dict[str, Any]] = {
         "patience": 5,
     },
     "compact": {
-        "filters": (16, 32, 64, 128, 256),
+        "filters": (32, 32, 64, 128, 256),
         "batch_size": 64,
-        "optimizer": "sgd",
-        "learning_rate": 0.08,
+        "optimizer": "muon",
+        "learning_rate": 0.015,
         "schedule": "one-cycle",
         "weight_decay": 5e-4,
         "label_smoothing": 0.1,
@@ -79,7 +80,7 @@ class Recipe:
         RecipeError: a value is of the wrong type or out of its range, or two choices exclude each other.
     """
 
-    network: Network = _says("classic", "the network: `classic` is the reference's, `compact` is made to learn fast")
+    network: Network = _says("compact", "the network: `compact` is made to learn fast, `classic` is the reference's")
     image_size: int = _says(128, "side of the square that every image is fitted to, in pixels")
     channels: int = _says(3, "3 for colour, 1 for grey")
     fit: Fit = _says("stretch", "how an image becomes square: `stretch` it, `pad` it with white, or `crop` its middle")
@@ -90,10 +91,10 @@ class Recipe:
     label_from_name: bool = _says(False, "take the class from the file's name: `cat.0.jpg` is a cat")
     max_refused: float = _says(0.05, "largest share of unusable images that training still starts with")
     batch_size: int = _by_network("images per optimisation step")
-    optimizer: Optimizer = _by_network("`adam`, or `sgd` with Nesterov momentum 0.9")
+    optimizer: Optimizer = _by_network("`adam`, `sgd` with Nesterov momentum 0.9, or `muon` (for `compact`)")
     learning_rate: float = _by_network("the learning rate, the highest one where the schedule changes it")
     schedule: Schedule = _by_network("`constant`, or `one-cycle`: straight up, then straight down to nothing")
-    weight_decay: float = _by_network("pull of every kernel towards 0, times the learning rate; `sgd` only")
+    weight_decay: float = _by_network("pull of every kernel towards 0, times the learning rate; not for `adam`")
     label_smoothing: float = _by_network("share of the truth that is spread over all classes")
     flip: bool = _by_network("mirror each image in every other epoch")
     shift: float = _by_network("move images by up to this share of their side")
@@ -104,9 +105,11 @@ class Recipe:
     )
     steps: int | None = _says(None, "optimisation steps, in place of epochs")
     budget: float | None = _says(None, "time to train in, in place of epochs: `10m`, `25s`, `1h`, or seconds")
+    shrink: bool = _says(True, "halve the image size where the budget is too short to learn from larger images")
     patience: int = _by_network(
         "epochs without a better validation loss until training stops and gives back the best weights; 0: never"
     )
+    precision: Precision = _says("auto", "of the activations while training; `auto`: bfloat16 where that is faster")
     seed: int = _says(0, "everything drawn at random follows from it: split, first weights, order")
 
     def __post_init__(self) -> None:
@@ -250,6 +253,7 @@ def _check_ranges(recipe: Recipe) -> None:
         ("epochs", recipe.epochs is None or recipe.epochs >= 1, "1 or more"),
         ("steps", recipe.steps is None or recipe.steps >= 1, "1 or more"),
         ("budget", recipe.budget is None or 0 < recipe.budget < math.inf, "a time such as 10m"),
+        ("optimizer", recipe.optimizer != "muon" or recipe.network == "compact", "`adam` or `sgd` for `classic`"),
         ("patience", recipe.patience >= 0, "0 or more"),
         ("seed", 0 <= recipe.seed < 2**63, "0 or more"),
     )

@@ -92,7 +92,7 @@ class Run:
 def new_run(path: Path | None, *, recipe: Recipe, data: Path) -> Run:
     """Make a run folder at `path`, or at the next free `runs/N`; an existing one is never overwritten."""
     try:
-        run = Run(_count_up(RUNS) if path is None else _make_folder(path))
+        run = Run(count_up(RUNS) if path is None else _make_folder(path))
         write_whole(run.recipe_file, recipe.to_toml())  # a folder with a recipe is a run
         keep_environment(run, data=data)
     except OSError as error:
@@ -279,7 +279,7 @@ def _make_folder(path: Path) -> Path:
     return path
 
 
-def _count_up(parent: Path) -> Path:
+def count_up(parent: Path) -> Path:
     """Make and return the first free `parent/N`; two that ask at once get two folders."""
     parent.mkdir(parents=True, exist_ok=True)
     number = 1 + max((int(each.name) for each in parent.iterdir() if each.name.isdecimal()), default=0)

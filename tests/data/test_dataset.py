@@ -26,7 +26,7 @@ from convscope.data.splits import Sample
 from convscope.errors import FolderError, RunError
 from convscope.recipe import Recipe
 
-RECIPE = Recipe(image_size=12, filters=(4,), validation=0.25)
+RECIPE = Recipe(network="classic", image_size=12, filters=(4,), validation=0.25)
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
 
 

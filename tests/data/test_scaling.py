@@ -53,6 +53,14 @@ def test_the_same_size_is_the_same_images(large: Cache) -> None:
     assert files_of(large) == before
 
 
+def test_some_of_the_images_never_overwrite_all(large: Cache) -> None:
+    """A slice of the map is scaled in memory: the file beside the cache is of all images."""
+    whole = np.array(images_at(large.images, 16))
+    some = images_at(large.images[2:5], 16)
+    np.testing.assert_array_equal(some, whole[2:5])
+    np.testing.assert_array_equal(images_at(large.images, 16), whole)
+
+
 def test_scaled_ones_are_kept_and_used_again(large: Cache) -> None:
     """They are a memory map of one more file in the cache's folder, which is read and not made a second time."""
     before = files_of(large)

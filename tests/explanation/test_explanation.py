@@ -46,7 +46,7 @@ def small(photos_of_small: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
     """A run of two steps of a network with one block, which draws few figures; it was never judged."""
     from convscope.training.training import train
 
-    recipe = Recipe(image_size=16, filters=(2,), dense_units=4, steps=2)
+    recipe = Recipe(network="classic", image_size=16, filters=(2,), dense_units=4, steps=2)
     return train(photos_of_small, recipe, out=tmp_path_factory.mktemp("small") / "run")
 
 

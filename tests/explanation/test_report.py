@@ -69,7 +69,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     place = tmp_path_factory.mktemp("hostile")
     data = write_halves(place / "data", per_class=12, names=HOSTILE)
-    recipe = Recipe(image_size=16, filters=(2,), dense_units=4, steps=2)
+    recipe = Recipe(network="classic", image_size=16, filters=(2,), dense_units=4, steps=2)
     run = train(data, recipe, out=place / "<b>run")
     Image.fromarray(draw_half("disc", 0)).save(place / HOSTILE_FILE)
     single = write_halves(place / "single", per_class=1, names=HOSTILE)

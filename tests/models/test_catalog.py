@@ -12,7 +12,7 @@ from convscope.recipe import Recipe
 
 pytestmark = pytest.mark.tensorflow
 
-RECIPE = Recipe(image_size=16, channels=1, filters=(4, 4), dense_units=6, seed=5)
+RECIPE = Recipe(network="classic", image_size=16, channels=1, filters=(4, 4), dense_units=6, seed=5)
 
 
 @pytest.fixture
@@ -23,14 +23,14 @@ def model() -> Any:
 
 def test_network_is_the_recipes() -> None:
     """Size, channels, filters, width and classes come from the recipe and the data, none from a constant."""
-    model = build_network(Recipe(image_size=20, channels=3, filters=(2, 3, 5), dense_units=7), 4)
+    model = build_network(Recipe(network="classic", image_size=20, channels=3, filters=(2, 3, 5), dense_units=7), 4)
     shapes = {name: tuple(model.get_layer(name).output.shape[1:]) for name in ("image", "block3", "features", "logits")}
     assert shapes == {"image": (20, 20, 3), "block3": (2, 2, 5), "features": (7,), "logits": (4,)}
 
 
 def test_default_recipe_is_the_reference() -> None:
     """Without any choice the network has the reference's 2,126,178 weights for two classes."""
-    assert build_network(Recipe(), 2).count_params() == 2_126_178
+    assert build_network(Recipe(network="classic"), 2).count_params() == 2_126_178
 
 
 def test_seed_is_the_recipes() -> None:

@@ -15,7 +15,7 @@ from convscope.data.dataset import Dataset, open_dataset
 from convscope.data.splits import Sample, deal
 from convscope.recipe import Recipe
 
-RECIPE = Recipe(image_size=8, filters=(4,), validation=0.2, test=0.2)
+RECIPE = Recipe(network="classic", image_size=8, filters=(4,), validation=0.2, test=0.2)
 TEXT = st.sampled_from("abcdef")
 
 
@@ -146,7 +146,7 @@ def test_the_same_pixels_in_another_file_are_not_called_equal(tmp_path: Path) ->
 @pytest.mark.slow
 def test_the_real_photos_hold_it(dogs_vs_cats: Path) -> None:
     """20,998 photos with their own duplicates and contradictions: no content in two splits, shares as asked for."""
-    dataset = open_dataset(dogs_vs_cats, Recipe(image_size=8, filters=(4,)))
+    dataset = open_dataset(dogs_vs_cats, Recipe(network="classic", image_size=8, filters=(4,)))
     splits: dict[str, set[str]] = defaultdict(set)
     labels: dict[str, set[str]] = defaultdict(set)
     for sample in dataset.samples:

@@ -14,7 +14,7 @@ from convscope.data.dataset import open_dataset, write_samples
 from convscope.recipe import Recipe
 from convscope.run import new_run
 
-RECIPE = Recipe(image_size=8, filters=(4,), max_refused=1.0)
+RECIPE = Recipe(network="classic", image_size=8, filters=(4,), max_refused=1.0)
 
 
 def snapshot(root: Path) -> dict[str, tuple[object, ...]]:

@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 EPOCHS = 30
 RECIPE = Recipe(
+    network="classic",
     image_size=16,
     filters=(4, 4),
     dense_units=8,

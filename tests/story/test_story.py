@@ -20,8 +20,21 @@ from halves import CLASSES, write_halves
 from convscope.recipe import Recipe
 from convscope.run import Run, read_table
 
-SMALL = ("--image-size", 16, "--filters", "2,4", "--dense-units", 8, "--steps", 4)
-LEARNING = ("--image-size", 32, "--filters", "8,16", "--dense-units", 32, "--learning-rate", 3e-3, "--epochs", 20)
+SMALL = ("--network", "classic", "--image-size", 16, "--filters", "2,4", "--dense-units", 8, "--steps", 4)
+LEARNING = (
+    "--network",
+    "classic",
+    "--image-size",
+    32,
+    "--filters",
+    "8,16",
+    "--dense-units",
+    32,
+    "--learning-rate",
+    3e-3,
+    "--epochs",
+    20,
+)
 
 
 def check_error(ended: Ended, *says: str) -> None:
@@ -92,7 +105,9 @@ def test_cache_is_listed_and_cleared(few: Path, cli: Command, tmp_path: Path) ->
 def test_interrupted_training_says_how_to_go_on(few: Path, cli: Command, tmp_path: Path) -> None:
     """Ctrl-C ends it with 130 and three lines, of which the last is a command that finishes the work."""
     run = Run(tmp_path / "my run")
-    child = start("train", few, "--out", run.path, "--image-size", 16, "--epochs", 200, "--patience", 0)
+    child = start(
+        "train", few, "--out", run.path, "--network", "classic", "--image-size", 16, "--epochs", 200, "--patience", 0
+    )
     while child.poll() is None and not run.history_file.exists():
         time.sleep(0.02)
     os.killpg(child.pid, signal.SIGINT)
@@ -129,10 +144,12 @@ def test_existing_run_is_refused(few: Path, cli: Command, tmp_path: Path) -> Non
 @pytest.mark.tensorflow
 def test_recipe_file_with_flags_over_it(few: Path, cli: Command, tmp_path: Path) -> None:
     """A flag goes over the file, the file over the defaults; the run keeps what came out of it."""
-    (tmp_path / "my.toml").write_text("image_size = 16\nfilters = [2]\ndense_units = 4\nepochs = 3\nseed = 5\n")
+    (tmp_path / "my.toml").write_text(
+        "network = 'classic'\nimage_size = 16\nfilters = [2]\ndense_units = 4\nepochs = 3\nseed = 5\n"
+    )
     words = ("--recipe", tmp_path / "my.toml", "--steps", 2, "--dense-units", 6, "--validation", "20%")
     assert cli("train", few, "--out", tmp_path / "run", *words).code == 0
-    expected = Recipe(image_size=16, filters=(2,), dense_units=6, steps=2, seed=5, validation=0.2)
+    expected = Recipe(network="classic", image_size=16, filters=(2,), dense_units=6, steps=2, seed=5, validation=0.2)
     assert Run(tmp_path / "run").recipe == expected
 
 

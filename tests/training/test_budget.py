@@ -11,7 +11,7 @@ from drawing import write_folder
 
 from convscope.errors import RecipeError
 from convscope.recipe import Recipe
-from convscope.training.budget import fit_into, probe
+from convscope.training.budget import fit_into, probe, shrink_into
 from convscope.training.checkpoint import Checkpoint
 from convscope.training.learner import Learner
 from convscope.training.training import train
@@ -94,3 +94,16 @@ def test_training_ends_in_its_time(shapes: Path, tmp_path: Path) -> None:
     again = train(shapes, RECIPE.with_changes({"budget": 99}), out=tmp_path / "run", resume=True)
     assert again.recipe == recipe
     assert np.isfinite(float(rows[-1].split(",")[2]))
+
+
+def test_short_budgets_take_smaller_images(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the time holds hardly an epoch the size is halved, and said so; where it holds many, it stays."""
+    short, long = (Recipe(image_size=256, budget=seconds) for seconds in (1e-4, 1e9))
+    small = shrink_into(short, 10_000)
+    assert (small.image_size, small.sizes, small.budget) == (64, short.sizes, 1e-4)
+    assert "taking 64 px (--no-shrink keeps it)" in " ".join(capsys.readouterr().err.split())
+    assert shrink_into(long, 10_000).image_size == 256
+    assert capsys.readouterr().err == ""
+    kept = Recipe(image_size=256, budget=1e-4, shrink=False)
+    assert shrink_into(kept, 10_000).image_size == 256
+    assert shrink_into(Recipe(image_size=100, budget=1e-4), 10_000).image_size == 100  # half would be too small

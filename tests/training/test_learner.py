@@ -26,7 +26,9 @@ from convscope.training.progress import Epoch
 
 pytestmark = pytest.mark.tensorflow
 
-RECIPE = Recipe(image_size=8, channels=1, filters=(4,), dense_units=8, batch_size=8, learning_rate=0.003, seed=3)
+RECIPE = Recipe(
+    network="classic", image_size=8, channels=1, filters=(4,), dense_units=8, batch_size=8, learning_rate=0.003, seed=3
+)
 
 
 def make_dataset(train: int = 30, validation: int = 9, *, num_classes: int = 2, seed: int = 0) -> Dataset:

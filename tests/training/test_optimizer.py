@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from convscope.models.frameworks import keras, tf
-from convscope.training.optimizer import Adam, NesterovSGD, Optimizer
+from convscope.training.optimizer import OTHERS_RATE, Adam, Muon, NesterovSGD, Optimizer, orthogonal
 
 pytestmark = pytest.mark.tensorflow
 
@@ -161,3 +161,60 @@ def test_sgd_state_is_complete() -> None:
     expected, resumed, forgot = (take_steps(each, gradients[3:]) for each in (one, other, forgetful))
     assert all((expected[name] == resumed[name]).all() for name in SHAPES)
     assert any((expected[name] != forgot[name]).any() for name in SHAPES)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 4, 8), (1, 1, 3, 10), (3, 3, 32, 32), (2, 2, 1, 1)])
+def test_orthogonal_factor_has_the_directions_of_its_kernel(shape: tuple[int, ...]) -> None:
+    """Singular vectors stay; singular values, however far apart, come near 1. Tall matrices and wide ones."""
+    rows, columns = int(np.prod(shape[:3])), shape[3]
+    left, _, right = np.linalg.svd(np.random.default_rng(5).normal(size=(rows, columns)), full_matrices=False)
+    values = np.geomspace(1, 0.05, len(right)) * 40
+    kernel = ((left * values) @ right).reshape(shape).astype("f4")
+    factor = orthogonal(tf.constant(kernel)).numpy()
+    assert factor.shape == shape
+    inside = left.T @ factor.reshape(rows, columns) @ right.T
+    assert np.diag(inside).min() > 0.5
+    assert np.diag(inside).max() < 1.3
+    assert abs(inside - np.diag(np.diag(inside))).max() < 1e-3
+
+
+def test_a_kernel_without_a_gradient_stays() -> None:
+    """Nothing is divided by nothing."""
+    assert not orthogonal(tf.zeros((3, 3, 4, 8))).numpy().any()
+
+
+def make_muon(kernel: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]]) -> Muon:
+    """Muon on one kernel and one bias."""
+    variables = [tf.Variable(bias.astype("f4")), tf.Variable(kernel.astype("f4"))]
+    return Muon(variables, ["bias", "kernel"], weight_decay=0.1)
+
+
+def test_kernels_turn_by_the_learning_rate_and_keep_their_length() -> None:
+    """One step: the kernel moves down its gradient's orthogonal factor; its length is the root of its filters."""
+    draw = np.random.default_rng(2)
+    kernel, gradient, bias = draw.normal(size=(3, 3, 4, 8)), draw.normal(size=(3, 3, 4, 8)), draw.normal(size=8)
+    kernel *= np.sqrt(8) / np.linalg.norm(kernel)
+    muon = make_muon(kernel, bias)
+    step = tf.function(lambda rate: muon.apply([tf.constant(gradient, tf.float32), tf.ones(8)], rate), autograph=False)
+    step(np.float32(0.05))
+    moved = muon.targets[0].numpy()
+    assert np.linalg.norm(moved) == pytest.approx(np.sqrt(8), rel=1e-5)
+    expected = kernel - 0.05 * orthogonal(tf.constant(gradient, tf.float32)).numpy()
+    np.testing.assert_allclose(moved, expected * np.sqrt(8) / np.linalg.norm(expected), atol=1e-5)
+    assert 0.02 < np.linalg.norm(moved - kernel) / np.sqrt(8) < 0.06
+
+
+def test_the_rest_learns_as_by_nesterov() -> None:
+    """What is no kernel takes the steps of NesterovSGD at OTHERS_RATE times the rate; its state has both parts."""
+    draw = np.random.default_rng(3)
+    kernel, bias = draw.normal(size=(3, 3, 2, 4)), draw.normal(size=4)
+    muon = make_muon(kernel, bias)
+    other = NesterovSGD([tf.Variable(bias.astype("f4"))], ["bias"], weight_decay=0.1)
+    step = tf.function(lambda rate: muon.apply([tf.ones((3, 3, 2, 4)), 2 * tf.ones(4)], rate), autograph=False)
+    alone = tf.function(lambda rate: other.apply([2 * tf.ones(4)], rate), autograph=False)
+    for _ in range(3):
+        step(np.float32(0.01))
+        alone(np.float32(0.01 * OTHERS_RATE))
+    np.testing.assert_allclose(muon.targets[1].numpy(), other.targets[0].numpy(), rtol=1e-6)
+    assert muon.state.keys() == {"muon/momentum/kernel", "sgd/velocity/bias"}
+    assert all(abs(each.numpy()).max() > 0 for each in muon.state.values())

@@ -17,7 +17,7 @@ from convscope.training.step import Tally, make_evaluation_step, make_training_s
 
 pytestmark = pytest.mark.tensorflow
 
-RECIPE = Recipe(image_size=8, channels=1, filters=(3,), dense_units=4)
+RECIPE = Recipe(network="classic", image_size=8, channels=1, filters=(3,), dense_units=4)
 CLASSES = 3
 RATE = np.float32(1e-3)
 Batch = tuple[NDArray[np.uint8], NDArray[np.int32]]
@@ -71,7 +71,7 @@ def test_training_counts_what_it_saw_before_the_step(model: Any) -> None:
     images, labels = make_batch(11)
     logits = logits_of(read_weights(model), images)
     tally = Tally()
-    make_training_step(model, make_optimizer(model), tally)(images, labels, RATE)
+    make_training_step(model, make_optimizer(model), tally, batch_size=11)(images, labels, RATE)
     loss, accuracy = tally.read()
     assert loss == pytest.approx(cross_entropies(logits, labels).mean(), rel=1e-5)
     assert accuracy == (logits.argmax(axis=1) == labels).mean()
@@ -110,7 +110,7 @@ def test_gradient_is_that_of_finite_differences(model: Any) -> None:
     batch = make_batch(6)
     expected = dict(slopes_by_difference(read_weights(model), batch))
     optimizer = make_optimizer(model)
-    make_training_step(model, optimizer, Tally())(*batch, RATE)
+    make_training_step(model, optimizer, Tally(), batch_size=6)(*batch, RATE)
     for name, slopes in expected.items():
         ours = (
             optimizer.state[f"adam/mean/{name}"].numpy() / 0.1
@@ -124,7 +124,7 @@ def test_steps_bring_the_loss_down(model: Any, count: int) -> None:
     """Any batch size can be trained on, and the same batch is answered better each time."""
     batch = make_batch(count)
     tally = Tally()
-    step = make_training_step(model, make_optimizer(model), tally)
+    step = make_training_step(model, make_optimizer(model), tally, batch_size=count)
     losses = []
     for _ in range(20):
         tally.reset()
@@ -163,7 +163,7 @@ def test_smoothed_labels_are_those_of_numpy(model: Any, smoothing: float) -> Non
     truth = (1 - smoothing) * np.eye(CLASSES)[labels] + smoothing / CLASSES
     slopes = (softmax(logits) - truth).mean(axis=0)  # of the mean loss, by the bias of each class
     optimizer, tally = make_optimizer(model), Tally()
-    make_training_step(model, optimizer, tally, label_smoothing=smoothing)(images, labels, RATE)
+    make_training_step(model, optimizer, tally, batch_size=9, label_smoothing=smoothing)(images, labels, RATE)
     np.testing.assert_allclose(optimizer.state["adam/mean/logits/bias"].numpy() / 0.1, slopes, rtol=1e-3, atol=1e-6)
     plain = (softmax(logits) - np.eye(CLASSES)[labels]).mean(axis=0)
     assert abs(plain - slopes).max() > 1e-2
@@ -172,7 +172,7 @@ def test_smoothed_labels_are_those_of_numpy(model: Any, smoothing: float) -> Non
 
 def test_learning_rate_is_that_of_the_call(model: Any) -> None:
     """A rate of nothing moves no weight, and the same graph then takes a step of another rate."""
-    step = make_training_step(model, make_optimizer(model), Tally())
+    step = make_training_step(model, make_optimizer(model), Tally(), batch_size=4)
     before = read_weights(model)
     step(*make_batch(4), np.float32(0))
     assert all((before[name] == array).all() for name, array in read_weights(model).items())

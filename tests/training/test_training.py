@@ -26,7 +26,9 @@ from convscope.training.training import train
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
-RECIPE = Recipe(image_size=24, filters=(32, 32), batch_size=8, learning_rate=0.002, epochs=15, patience=0, seed=1)
+RECIPE = Recipe(
+    network="classic", image_size=24, filters=(32, 32), batch_size=8, learning_rate=0.002, epochs=15, patience=0, seed=1
+)
 SHORT = replace(RECIPE, image_size=16, filters=(4, 4), dense_units=8, batch_size=16, epochs=2, patience=9)
 HASTY = replace(SHORT, filters=(8, 8), dense_units=32, learning_rate=0.01, epochs=100, patience=4)
 COLUMNS = ["epoch", "step", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import numpy as np
 
 from convscope.data.augmentation import Augmentation
+from convscope.data.memory import release
 from convscope.randomness import generator
 
 if TYPE_CHECKING:
@@ -71,11 +72,13 @@ class Lessons:
 
 def training_batches(lessons: Lessons, *, start: int) -> Iterator[Batch]:
     """Batches from step `start` on, without end: images (B, size, size, channels) uint8 and labels (B,) int32."""
-    step = start
+    step, looked_at = start, 0
     while True:
         epoch, first = divmod(step, lessons.order.steps_per_epoch)
         for rows in lessons.order.epoch(epoch)[first:]:
-            images = lessons.images[lessons.size_of(step)][rows]
+            source = lessons.images[lessons.size_of(step)]
+            images = source[rows]
+            looked_at = release(source, looked_at + images.nbytes)
             yield lessons.augmentation.apply(images, rows, epoch=epoch, step=step), lessons.labels[rows]
             step += 1
 
@@ -84,9 +87,12 @@ def evaluation_batches(
     images: NDArray[np.uint8], labels: NDArray[np.int32], rows: NDArray[np.int64], *, batch_size: int
 ) -> Iterator[Batch]:
     """Every row once, in order; the last batch may be smaller."""
+    looked_at = 0
     for first in range(0, len(rows), batch_size):
         some = rows[first : first + batch_size]
-        yield images[some], labels[some]
+        batch = images[some]
+        looked_at = release(images, looked_at + batch.nbytes)
+        yield batch, labels[some]
 
 
 class Prefetch(Iterator[Made]):

@@ -75,6 +75,11 @@ def open_dataset(data: Path, recipe: Recipe, *, cache: Path | None = None) -> Da
     return Dataset(listing.root, listing.classes, tuple(samples), images, labels, listing.ignored, listing.empty)
 
 
+def count_images(data: Path, recipe: Recipe) -> int:
+    """How many images a data set lists, before any is read."""
+    return len(list_folder(data, label_from_name=recipe.label_from_name).items)
+
+
 def check_dataset(dataset: Dataset, *, max_refused: float) -> None:
     """Stop before training starts on what cannot end well.
 

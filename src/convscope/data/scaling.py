@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from convscope.data.memory import release
 from convscope.run import available_cores, open_whole
 from convscope.terminal import progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CHUNK = 256
+CHUNK = 64  # images that a thread scales in one go
+AT_ONCE = 1024  # images that are read before their memory may be given back
 
 
 def images_at(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -30,9 +33,10 @@ def images_at(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if size == images.shape[1]:
         return images
     shape = (len(images), size, size, images.shape[3])
-    if not isinstance(images, np.memmap) or images.filename is None:
+    source = _file_of(images)
+    if source is None:
         return np.concatenate(list(_scaled(images, size))) if len(images) else np.empty(shape, np.uint8)
-    file = Path(os.fsdecode(images.filename)).with_name(f"images-{size}.uint8")
+    file = source.with_name(f"images-{size}.uint8")
     if not file.exists() or file.stat().st_size != np.prod(shape):
         with open_whole(file) as whole, progress(f"scaling to {size} pixels", len(images), unit="images") as bar:
             for chunk in _scaled(images, size):
@@ -41,10 +45,21 @@ def images_at(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.memmap(file, np.uint8, mode="r", shape=shape)
 
 
+def _file_of(images: NDArray[np.uint8]) -> Path | None:
+    """The file that a memory map shows the whole of; None for some of its images, or other arrays."""
+    if not isinstance(images, np.memmap) or images.filename is None:
+        return None
+    file = Path(os.fsdecode(images.filename))
+    return file if file.stat().st_size == images.nbytes else None
+
+
 def _scaled(images: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
-    chunks = (images[first : first + CHUNK] for first in range(0, len(images), CHUNK))
+    looked_at = 0
     with ThreadPoolExecutor(available_cores()) as threads:
-        yield from threads.map(lambda chunk: _scale_chunk(chunk, size), chunks)
+        for first in range(0, len(images), AT_ONCE):
+            some = images[first : first + AT_ONCE]
+            yield from threads.map(partial(_scale_chunk, size=size), np.split(some, range(CHUNK, len(some), CHUNK)))
+            looked_at = release(images, looked_at + some.nbytes)
 
 
 def _scale_chunk(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

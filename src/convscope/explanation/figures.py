@@ -105,11 +105,11 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _drawing(plot: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+def drawing(plot: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     """Let `plot` draw in our style, and settle where everything goes."""
 
     @functools.wraps(plot)
-    def drawing(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+    def plotted(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
         with _style():
             figure = plot(*args, **kwargs)
             layout = ConstrainedLayoutEngine()
@@ -117,10 +117,10 @@ def _drawing(plot: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
                 layout.execute(figure)  # here, once: if each drawing did it, things would move by a hair each time
         return figure
 
-    return drawing
+    return plotted
 
 
-@_drawing
+@drawing
 def plot_images(images: NDArray[np.uint8], true: Sequence[str], predicted: Sequence[str] | None = None) -> Figure:
     """A grid of images, the true class above each and the predicted one below it, in red where it is wrong.
 
@@ -137,7 +137,7 @@ def plot_images(images: NDArray[np.uint8], true: Sequence[str], predicted: Seque
     return _draw_grid(images, above, below, colors)
 
 
-@_drawing
+@drawing
 def plot_mistakes(
     images: NDArray[np.uint8], true: Sequence[str], predicted: Sequence[str], confidence: Sequence[float]
 ) -> Figure:
@@ -156,7 +156,7 @@ def plot_mistakes(
     return _draw_grid(images, above, below, [WRONG] * len(below))
 
 
-@_drawing
+@drawing
 def plot_confusion(confusion: NDArray[np.int64], classes: Sequence[str]) -> Figure:
     """The confusion matrix: counts in the cells, colours by the share of the true class, so that each row sums to 1.
 
@@ -191,7 +191,7 @@ def plot_confusion(confusion: NDArray[np.int64], classes: Sequence[str]) -> Figu
     return figure
 
 
-@_drawing
+@drawing
 def plot_filters(weights: NDArray[np.floating], *, input_channel: int = 0, title: str = "filters") -> Figure:
     """The filters of a convolution, as they weigh one of its input channels: blue negative, red positive, white 0.
 
@@ -210,7 +210,7 @@ def plot_filters(weights: NDArray[np.floating], *, input_channel: int = 0, title
     return _draw_mosaic(tiles, Normalize(-limit, limit), "RdBu_r", f"{title}, input channel {input_channel}")
 
 
-@_drawing
+@drawing
 def plot_activations(activation: NDArray[np.floating], *, title: str = "activations") -> Figure:
     """What a layer makes of one image: all its channels, one colour scale.
 
@@ -227,7 +227,7 @@ def plot_activations(activation: NDArray[np.floating], *, title: str = "activati
     return _draw_mosaic(tiles, Normalize(low, high), "viridis", title)
 
 
-@_drawing
+@drawing
 def plot_heatmap(image: NDArray[np.uint8], heat: NDArray[np.floating], *, title: str = "heat map") -> Figure:
     """An image, and beside it the same image in grey under its heat, from pale at 0 to red at the largest, which is 1.
 
@@ -251,7 +251,7 @@ def plot_heatmap(image: NDArray[np.uint8], heat: NDArray[np.floating], *, title:
     return figure
 
 
-@_drawing
+@drawing
 def plot_history(history: Mapping[str, Sequence[float | None]]) -> Figure:
     """Loss and accuracy by epoch, in training and in validation; a dotted line marks the lowest validation loss.
 
@@ -280,7 +280,7 @@ def plot_history(history: Mapping[str, Sequence[float | None]]) -> Figure:
     return figure
 
 
-@_drawing
+@drawing
 def plot_scores(probabilities: NDArray[np.floating], classes: Sequence[str]) -> Figure:
     """The score of each class for one image, as bars, the highest on top; of more than 10 classes the 10 highest.
 

@@ -32,9 +32,9 @@ def convolve(tensor: Tensor, filters: int, *, name: str, start: Start) -> Tensor
     return layers.ReLU(name=name)(tensor)
 
 
-def dense(tensor: Tensor, units: int, *, name: str, start: Start) -> Tensor:
+def dense(tensor: Tensor, units: int, *, name: str, start: Start, dtype: str | None = None) -> Tensor:
     """A dense layer: (B, d) -> (B, units)."""
-    return layers.Dense(units, name=name, **start.of(name))(tensor)
+    return layers.Dense(units, name=name, dtype=dtype, **start.of(name))(tensor)
 
 
 class Start:

@@ -39,6 +39,6 @@ def classic(
     tensor = layers.Flatten(name="flatten")(tensor)  # (B, h, w, c) -> (B, h * w * c)
     tensor = blocks.dense(tensor, dense_units, name="dense", start=start)
     tensor = layers.ReLU(name="features")(tensor)
-    tensor = blocks.dense(tensor, num_classes, name="logits", start=start)
+    tensor = blocks.dense(tensor, num_classes, name="logits", start=start, dtype="float32")
     probabilities = layers.Softmax(name="probabilities", dtype="float32")(tensor)
     return keras.Model(image, probabilities, name="classic")

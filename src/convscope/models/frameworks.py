@@ -10,10 +10,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from convscope.errors import ConvscopeError, MissingExtra
+from convscope.run import available_cores
 
 
 @contextmanager
@@ -40,6 +41,16 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(kept)
 
 
+def _set_threads(tensorflow: Any) -> None:
+    """Two operations at a time, each on half of the cores, as the training step is made for.
+
+    A TensorFlow that has begun to work already keeps its threads.
+    """
+    with suppress(RuntimeError):
+        tensorflow.config.threading.set_inter_op_parallelism_threads(2)
+        tensorflow.config.threading.set_intra_op_parallelism_threads(max(1, available_cores() // 2))
+
+
 def _load() -> tuple[Any, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "keras" not in sys.modules:
@@ -48,6 +59,7 @@ def _load() -> tuple[Any, Any]:
         with _quiet_stderr():
             import tensorflow
 
+            _set_threads(tensorflow)
             tensorflow.constant(0)  # opens the device, which says its piece now
             import keras
     except ModuleNotFoundError as error:

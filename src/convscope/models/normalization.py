@@ -20,17 +20,26 @@ class FusedBatchNormalization(keras.layers.Layer):  # type: ignore[misc]
     """Normalise each channel of (B, h, w, c) by its mean and variance, then scale and shift it.
 
     While training these are the batch's own; else those of the moving statistics.
+
+    Args:
+        is_silent: begin with a scale of 0, so that whatever this is added to goes by unchanged.
     """
+
+    def __init__(self, *, is_silent: bool = False, **words: Any) -> None:
+        super().__init__(**words)
+        self.is_silent = is_silent
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes this layer again."""
+        return {**super().get_config(), "is_silent": self.is_silent}
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         """Make the four vectors (c,), float32 whatever the precision of the activations."""
-        size = (shape[-1],)
-        self.scale = self.add_weight(shape=size, initializer="ones", dtype="float32", name="scale")
-        self.offset = self.add_weight(shape=size, initializer="zeros", dtype="float32", name="offset")
-        self.mean = self.add_weight(shape=size, initializer="zeros", dtype="float32", trainable=False, name="mean")
-        self.variance = self.add_weight(
-            shape=size, initializer="ones", dtype="float32", trainable=False, name="variance"
-        )
+        kept: dict[str, Any] = {"shape": (shape[-1],), "dtype": "float32", "autocast": False}
+        self.scale = self.add_weight(**kept, initializer="zeros" if self.is_silent else "ones", name="scale")
+        self.offset = self.add_weight(**kept, initializer="zeros", name="offset")
+        self.mean = self.add_weight(**kept, initializer="zeros", trainable=False, name="mean")
+        self.variance = self.add_weight(**kept, initializer="ones", trainable=False, name="variance")
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """(B, h, w, c) -> the same shape and dtype."""

@@ -8,14 +8,55 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from convscope.errors import RecipeError
+from convscope.models.catalog import build_network, count_operations
+from convscope.recipe import Recipe
 from convscope.terminal import clock, plural, remarks
-from convscope.training.learner import Learner
+from convscope.training.learner import Learner, plan
+from convscope.training.precision import choose_precision, measure_operations
 
 PROBED_STEPS = 6
 MARGIN = 0.97  # of the budget is planned: machines slow down as they get warm
+FEWEST_EPOCHS = 4  # with fewer than these, smaller images teach more in the same time
+SMALLEST = 64  # pixels that a budget goes down to
+
+
+def shrink_into(recipe: Recipe, num_images: int) -> Recipe:
+    """A recipe with a budget, at an image size that leaves time for some epochs; with what its precision will be.
+
+    Args:
+        recipe: one with a budget.
+        num_images: that there are, of all splits.
+    """
+    precision = choose_precision(recipe.precision)
+    recipe = replace(recipe, precision=precision)
+    if not recipe.shrink or recipe.network != "compact" or recipe.budget is None:
+        return recipe
+    speed = measure_operations(precision)
+    smaller = recipe
+    while smaller.image_size >= 2 * SMALLEST and _epochs(smaller, num_images, speed) < FEWEST_EPOCHS:
+        smaller = smaller.with_changes({"image_size": smaller.image_size // 2})
+    if smaller != recipe:
+        size, share = smaller.image_size, _epochs(recipe, num_images, speed)
+        remarks().print(
+            f"{clock(recipe.budget)} hold about {share:.1f} epochs at {recipe.image_size} px: taking {size} px"
+            " (--no-shrink keeps it)",
+            markup=False,
+        )
+    return smaller
+
+
+def _epochs(recipe: Recipe, num_images: int, speed: float) -> float:
+    """About how many epochs the budget of a recipe holds at `speed` operations a second."""
+    schedule = plan(recipe, 1)
+    network = build_network(recipe, 2)
+    sizes = zip(schedule.sizes, schedule.shares, strict=True)
+    operations = sum(3 * share * count_operations(network, size) for size, share in sizes)  # forward, and twice back
+    assert recipe.budget is not None
+    return recipe.budget * speed / operations / num_images
 
 
 def fit_into(learner: Learner, seconds: float) -> int:

@@ -7,8 +7,8 @@ same bits as if it had never stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +21,23 @@ from convscope.data.scaling import images_at
 from convscope.deployment.exporting import export_model
 from convscope.errors import FolderError
 from convscope.models.catalog import build_network, read_weights, set_weights
+from convscope.models.compact import whiten
+from convscope.randomness import generator
 from convscope.recipe import Recipe
 from convscope.training.checkpoint import Checkpoint
 from convscope.training.interruption import stop_requests
-from convscope.training.optimizer import Adam, NesterovSGD, Optimizer
+from convscope.training.optimizer import Adam, Muon, NesterovSGD, Optimizer
+from convscope.training.precision import choose_precision
 from convscope.training.progress import Display, Epoch
 from convscope.training.schedule import Schedule
-from convscope.training.step import Tally, make_evaluation_step, make_training_step
+from convscope.training.step import Tally, make_evaluation_step, make_inference, make_training_step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WARMUP = 0.15  # share of the steps in which one-cycle goes up
 JUDGED_AT_ONCE = 256  # images per evaluation step
+WHITENED_IMAGES = 2000  # that the first filters of `compact` are made from
 COMPARED_IMAGES = 32  # on which a saved model must answer as the network does
 
 
@@ -46,8 +50,10 @@ class Learner:
         cache: where decoded images are kept; by default as `convscope.data.cache.cache_folder` says.
 
     Attributes:
-        recipe, dataset: as given.
+        recipe: as given, but for what was chosen on this machine.
+        dataset: as given.
         model: the `keras.Model`, from uint8 images to probabilities.
+        precision: of its activations.
         step: optimisation steps taken so far.
         history: one `Epoch` per judged epoch.
 
@@ -66,21 +72,30 @@ class Learner:
         self.recipe = recipe or Recipe()
         self.dataset = data if isinstance(data, Dataset) else open_dataset(Path(data), self.recipe, cache=cache)
         check_dataset(self.dataset, max_refused=self.recipe.max_refused)
-        self.model = build_network(self.recipe, len(self.dataset.classes))
+        self.precision = choose_precision(self.recipe.precision)
+        self.recipe = replace(self.recipe, precision=self.precision)  # what a resumed training needs to know
+        self.model = build_network(self.recipe, len(self.dataset.classes), precision=self.precision)
         self.order = Order(self.dataset.rows("train"), self.recipe.batch_size, self.recipe.seed)
         self.schedule = plan(self.recipe, self.order.steps_per_epoch)
+        self._scaled: dict[int, NDArray[np.uint8]] = {}
+        if self.recipe.network == "compact":
+            whiten(self.model, self._some_images())
         self.step = 0
         self.seconds = 0.0
         self.history: list[Epoch] = []
         self.best: Epoch | None = None
         self._best_weights: dict[str, NDArray[np.generic]] = {}
-        self._scaled: dict[int, NDArray[np.uint8]] = {}
         self._tally, self._judged = Tally(), Tally()
         self._optimizer = self._make_optimizer()
         self._train = make_training_step(
-            self.model, self._optimizer, self._tally, label_smoothing=self.recipe.label_smoothing
+            self.model,
+            self._optimizer,
+            self._tally,
+            batch_size=min(self.recipe.batch_size, len(self.order.rows)),
+            label_smoothing=self.recipe.label_smoothing,
         )
         self._judge = make_evaluation_step(self.model, self._judged)
+        self._infer = make_inference(self.model)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -174,7 +189,7 @@ class Learner:
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The probabilities of each class, (n, classes) float32, of images (n, size, size, channels) uint8."""
         parts = np.split(images, range(JUDGED_AT_ONCE, len(images), JUDGED_AT_ONCE))
-        return np.concatenate([self.model(part, training=False).numpy() for part in parts])
+        return np.concatenate([self._infer(part).numpy() for part in parts])
 
     def save(self, folder: str | Path) -> Path:
         """Write the network as a bundle, which `evaluate` and `predict` take; returns its folder.
@@ -184,7 +199,11 @@ class Learner:
         """
         place = Path(folder)
         sample = self.dataset.images[self.dataset.rows("validation")[:COMPARED_IMAGES]]
-        export_model(place, self.model, self.recipe, classes=self.dataset.classes, sample=sample)
+        model = self.model
+        if self.precision != "float32":
+            model = build_network(self.recipe, len(self.dataset.classes))
+            set_weights(model, read_weights(self.model))
+        export_model(place, model, self.recipe, classes=self.dataset.classes, sample=sample)
         return place
 
     def rehearse(self, size: int) -> None:
@@ -192,6 +211,15 @@ class Learner:
         rows = self.order.epoch(0)[0]
         images = self._images(size)[rows]
         self._train(images, self.dataset.labels[rows], np.float32(0))
+
+    def steps_at(self, learning_rates: Iterable[float], *, size: int) -> Generator[float, None, None]:
+        """Take a step at each learning rate, at one image size, counted nowhere; yields each batch's mean loss."""
+        lessons = replace(self._lessons(), size_of=lambda _: size)
+        with Prefetch(training_batches(lessons, start=self.step)) as batches:
+            for learning_rate in learning_rates:
+                self._tally.reset()
+                self._train(*next(batches), np.float32(learning_rate))
+                yield self._tally.read()[0]
 
     def set_num_steps(self, num_steps: int) -> None:
         """Plan learning rate and image size for another number of steps; before the first one only."""
@@ -237,6 +265,13 @@ class Learner:
             self._scaled[size] = images_at(self.dataset.images, size)
         return self._scaled[size]
 
+    def _some_images(self) -> NDArray[np.uint8]:
+        """Training images drawn at random, as small as they are first learned from."""
+        drawn: NDArray[np.int64] = generator(self.recipe.seed, "whitening").permutation(self.order.rows)[
+            :WHITENED_IMAGES
+        ]
+        return self._images(self.schedule.sizes[0])[drawn]
+
     def _lessons(self) -> Lessons:
         recipe = self.recipe
         return Lessons(
@@ -252,7 +287,8 @@ class Learner:
         variables, names = [weight.value for weight in weights], [weight.path for weight in weights]
         if self.recipe.optimizer == "adam":
             return Adam(variables, names)
-        return NesterovSGD(variables, names, weight_decay=self.recipe.weight_decay)
+        kind = Muon if self.recipe.optimizer == "muon" else NesterovSGD
+        return kind(variables, names, weight_decay=self.recipe.weight_decay)
 
 
 def plan(recipe: Recipe, steps_per_epoch: int) -> Schedule:

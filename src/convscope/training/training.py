@@ -13,15 +13,17 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from convscope.data.dataset import check_dataset, open_dataset, read_samples, write_samples
+from convscope.data.batches import evaluation_batches
+from convscope.data.dataset import check_dataset, count_images, open_dataset, read_samples, write_samples
+from convscope.deployment.bundle import open_bundle
 from convscope.errors import Interrupted, RunError
 from convscope.recipe import LENGTHS, Recipe
 from convscope.run import Run, check_free, keep_environment, new_run, run_to_resume, write_table, write_whole
 from convscope.terminal import clock, plural, program, remarks
-from convscope.training.budget import fit_into
+from convscope.training.budget import fit_into, shrink_into
 from convscope.training.checkpoint import load_checkpoint, save_checkpoint
 from convscope.training.interruption import stop_requests
-from convscope.training.learner import Learner
+from convscope.training.learner import JUDGED_AT_ONCE, Learner
 from convscope.training.progress import Epoch, tell_dataset
 
 CHECKPOINT_SECONDS = 60.0  # between epochs; what a kill can cost. Writing one takes 0.1 s for 2 million weights
@@ -55,6 +57,8 @@ def train(
     if old is None and out is not None:
         check_free(Path(out))  # now, not after the images are decoded
     recipe = (recipe or Recipe()) if old is None else _recipe_of(old, recipe)
+    if recipe.budget is not None:
+        recipe = shrink_into(recipe, count_images(Path(data), recipe))
     dataset = open_dataset(Path(data), recipe, cache=cache)
     tell_dataset(dataset)
     check_dataset(dataset, max_refused=recipe.max_refused)
@@ -112,9 +116,24 @@ def _finish(run: Run, learner: Learner) -> None:
                 f"kept the weights of epoch {best.epoch}, which has the lowest validation loss, {best.val_loss:.4f}"
             )
     learner.save(run.model)
+    _compare(run, learner)
     run.log("done", step=learner.step, seconds=round(learner.seconds, 3))
     remarks().print(
         f"trained {plural(learner.step, 'step')} in {clock(learner.seconds)}; the model is in {run.model}", markup=False
+    )
+
+
+def _compare(run: Run, learner: Learner) -> None:
+    """Judge what was written, in float32 and without TensorFlow, on the images that the training was judged by."""
+    dataset, bundle = learner.dataset, open_bundle(run.path)
+    rows = dataset.rows("validation")
+    batches = evaluation_batches(dataset.images, dataset.labels, rows, batch_size=JUDGED_AT_ONCE)
+    right = sum(int((bundle.predict(images).argmax(axis=1) == labels).sum()) for images, labels in batches)
+    trained, written = learner.evaluate()["accuracy"], right / len(rows)
+    run.log("compared", trained=trained, bundle=written)
+    remarks().print(
+        f"validation accuracy {trained:.2%} as trained in {learner.precision}, {written:.2%} by the model that was"
+        f" written: {100 * (written - trained):+.2f} points"
     )
 
 
@@ -123,8 +142,10 @@ def _recipe_of(run: Run, recipe: Recipe | None) -> Recipe:
     saved = run.recipe
     if recipe is None:
         return saved
-    if recipe.budget is not None:  # it was spent on a number of steps when the run began
-        recipe = replace(recipe, **{name: getattr(saved, name) for name in LENGTHS})
+    if recipe.precision == "auto":  # it was chosen when the run began
+        recipe = replace(recipe, precision=saved.precision)
+    if recipe.budget is not None:  # it was spent on a number of steps, and a size, when the run began
+        recipe = replace(recipe, **{name: getattr(saved, name) for name in (*LENGTHS, "image_size")})
     for field in fields(Recipe):
         ours, theirs = getattr(recipe, field.name), getattr(saved, field.name)
         if ours != theirs and field.name not in MAY_CHANGE:
@@ -173,7 +194,8 @@ def _go_back(run: Run, learner: Learner) -> None:
 def _tell_start(run: Run, learner: Learner, total: int) -> None:
     weights = learner.model.count_params()
     begin = f"going on at step {learner.step:,} of {total:,}" if learner.step else plural(total, "step")
-    remarks().print(f"{learner.recipe.network}, {weights:,} weights, {begin}; run folder {run.path}", markup=False)
+    network = f"{learner.recipe.network} in {learner.precision}, {weights:,} weights"
+    remarks().print(f"{network}, {begin}; run folder {run.path}", markup=False)
 
 
 def _record(run: Run, learner: Learner, row: Epoch, log_scalars: Any) -> None:

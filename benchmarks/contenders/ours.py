@@ -1,0 +1,124 @@
+"""convscope itself: its trainings, the pace of its steps, how soon it starts, and what many photos cost it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contenders.child import Report, Task, answer, since, summary
+from convscope import Learner, Recipe, train
+from convscope.models.catalog import outputs_of
+from convscope.recipe import Network
+from convscope.run import Run
+
+WARMUP_STEPS = 15  # of a burst
+TRAINED_OVER_FORWARD = 3  # operations of a training step: forward, gradient of the inputs, gradient of the weights
+
+
+def learn(task: Task, report: Report) -> None:
+    """Train `compact` with a budget, as `convscope train DATA --budget ...` does, and tell its history.
+
+    Seconds run from the first step on, evaluations and checkpoints included; probing and compiling come before.
+    """
+    recipe = recipe_of(task, "compact").with_changes({"budget": task.seconds})
+    run = train(Path(task.data), recipe, out=Path(task.out), cache=Path(task.cache))
+    tell_history(task, report, run)
+
+
+def cost(task: Task, report: Report) -> None:
+    """Train `compact` for a few steps, from listing the photos to the model."""
+    recipe = recipe_of(task, "compact").with_changes({"steps": task.steps})
+    run = train(Path(task.data), recipe, out=Path(task.out), cache=Path(task.cache))
+    tell_history(task, report, run)
+    report.tell("cost", seconds=since(task.started))
+
+
+def burst(task: Task, report: Report) -> None:
+    """Time `task.steps` steps of `classic` after a few that warm up; its batches are made meanwhile."""
+    recipe = recipe_of(task, "classic")
+    learner = Learner(Path(task.data), recipe, cache=Path(task.cache))
+    steps = learner.steps(WARMUP_STEPS + task.steps)
+    for _ in range(WARMUP_STEPS):
+        next(steps)
+    started = time.perf_counter()
+    for _ in range(task.steps):
+        next(steps)
+    report.tell("burst", images=task.steps * recipe.batch_size, seconds=time.perf_counter() - started)
+    steps.close()
+
+
+def start(task: Task, report: Report) -> None:
+    """Do all that `convscope train DATA` does until its first step is done."""
+    learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
+    steps = learner.steps(2)  # the first of two is not followed by an evaluation
+    next(steps)
+    report.tell("start", start_seconds=since(task.started))
+    steps.close()
+
+
+def pace(task: Task, report: Report) -> None:
+    """Time `task.steps` training steps of `compact` at each of `task.sizes`."""
+    learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
+    batch = learner.recipe.batch_size
+    for size in task.sizes:
+        seconds = list(rehearsals(learner, size, task.steps))
+        operations = TRAINED_OVER_FORWARD * batch * forward_gflop(learner.model, size)
+        report.tell(
+            "step",
+            size=size,
+            precision=getattr(learner.recipe, "precision", "float32"),
+            batch=batch,
+            gflop=operations,
+            gflop_per_second=summary([operations / each for each in seconds]),
+            images_per_second=summary([batch / each for each in seconds]),
+        )
+
+
+def rehearsals(learner: Learner, size: int, count: int) -> Iterator[float]:
+    """Seconds of each of `count` steps at an image size, after two that are not counted."""
+    learner.rehearse(size)
+    learner.rehearse(size)
+    for _ in range(count):
+        started = time.perf_counter()
+        learner.rehearse(size)
+        yield time.perf_counter() - started
+
+
+def forward_gflop(model: Any, size: int) -> float:
+    """1e9 operations that one image costs in the convolutions and dense layers; a multiply-add is two."""
+    layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    shape = (1, size, size, model.input.shape[-1])
+    tensors = outputs_of(model, *(layer.name for layer in layers))(np.zeros(shape, np.uint8), training=False)
+    positions = {name: int(np.prod(tensor.shape[1:-1])) for name, tensor in tensors.items()}  # h * w; of dense ones 1
+    return sum(2 * positions[layer.name] * int(np.prod(layer.kernel.shape)) for layer in layers) / 1e9
+
+
+def recipe_of(task: Task, network: Network) -> Recipe:
+    """A network's own recipe, in the precision that is asked for, where recipes have that choice."""
+    recipe = Recipe(network=network, seed=task.seed)
+    has_precision = any(field.name == "precision" for field in fields(Recipe))
+    return recipe.with_changes({"precision": task.precision} if has_precision and task.precision else {})
+
+
+def tell_history(task: Task, report: Report, run: Run) -> None:
+    """A run's start and its accuracy after each epoch, by the clock of its log."""
+    events = [json.loads(line) for line in run.log_file.read_text(encoding="utf-8").splitlines()]
+    began = next(event for event in events if event["event"] == "start")
+    offset = time.time() - time.monotonic()
+    start_seconds = round(began["time"] - offset - task.started, 3)
+    report.tell("start", start_seconds=start_seconds, weights=began["parameters"])
+    for event in events:
+        if event["event"] == "epoch":
+            seconds, step = event["time"] - began["time"], event["step"]
+            images = step * run.recipe.batch_size
+            report.tell_point(seconds=seconds, step=step, images=images, accuracy=event["val_accuracy"])
+
+
+if __name__ == "__main__":
+    answer({"learn": learn, "cost": cost, "burst": burst, "start": start, "steps": pace})

@@ -1,0 +1,247 @@
+"""The parts of the benchmark: each runs its children and returns what stands in the JSON."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from children import ChildFailed, Told, run_child
+from contenders.child import Job, Task, summary
+from folders import make_copies, make_split
+from plan import Plan, budget
+
+from convscope.evaluation.intervals import wilson
+from convscope.recipe import Recipe
+from convscope.terminal import clock, remarks
+
+PLAIN_SECONDS = 30.0  # between two lines that only say that it goes on
+BURST_TRAIN_SPARE = 20  # batches of the burst's photos beyond the steps that are timed: no epoch ends in a burst
+BURST_HELD_OUT = 64
+STEP_SIZES = (64, 96, 128)
+
+Facts = dict[str, Any]
+
+
+class Skipped(Exception):
+    """A part cannot be measured here; says why."""
+
+
+@dataclass(slots=True)
+class Bench:
+    """What the parts share: the photos, a folder for everything temporary, and the facts so far."""
+
+    data: Path
+    work: Path
+    plan: Plan
+    seed: int
+    facts: Facts
+    part: str = ""
+    since: float = 0.0
+    expected: float = 0.0  # seconds of this part
+    after: float = 0.0  # seconds of the parts that follow
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _told: float = 0.0
+
+    @property
+    def split(self) -> Path:
+        return self.work / "split"
+
+    def run(self, name: str, job: Job, *, data: Path | None = None, **changes: Any) -> Told:
+        """Run a child with its own log and run folder, and say how it goes."""
+        number = next(self._numbers)
+        out = self.work / f"run-{number}"
+        words = {"seed": self.seed, "cache": str(self.work / "cache"), "out": str(out)}
+        task = Task(job=job, data=str(data or self.split), **{**words, **changes})
+        try:
+            return run_child(name, task, log=self.work / f"{number}-{name}.log", watch=self.watch)
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
+
+    def watch(self, line: Facts | None) -> None:
+        """Say what a child tells, and once in a while that it goes on."""
+        if line is not None and line["kind"] == "point":
+            pace = f"step {line['step']:,}, {line['seconds']:.1f} s: {line['accuracy']:.1%}"
+            if self.part == "graph":
+                self.expected = (time.monotonic() - self.since) * self.plan.graph_steps / line["step"]
+            self.say(pace)
+        elif time.monotonic() - self._told > PLAIN_SECONDS:
+            self.say("goes on")
+
+    def say(self, text: str) -> None:
+        """A line with the time that the whole benchmark has left."""
+        self._told = time.monotonic()
+        left = self.after + max(0.0, self.expected - (self._told - self.since))
+        remarks().print(f"{self.part}: {text}; about {clock(left)} left in all", markup=False)
+
+
+def measure_graph(bench: Bench) -> Facts:
+    """The reference's computation."""
+    return {"runs": [tell_run(bench, bench.run("graph", "learn", steps=bench.plan.graph_steps))]}
+
+
+def measure_keras(bench: Bench) -> Facts:
+    """The same network with Keras's own means."""
+    return {"runs": [tell_run(bench, bench.run("keras_fit", "learn", seconds=bench.plan.peer_seconds))]}
+
+
+def measure_torch(bench: Bench) -> Facts:
+    """The same network with PyTorch's own means."""
+    if not has_torch():
+        raise Skipped("PyTorch is not installed; pip install -e '.[bench]' brings it")
+    return {"runs": [tell_run(bench, bench.run("torch_loop", "learn", seconds=bench.plan.peer_seconds))]}
+
+
+def measure_ours(bench: Bench) -> Facts:
+    """`compact` with one of our budgets, once for each seed."""
+    seconds = budget(bench.part, bench.plan, bench.facts)
+    if seconds is None:
+        raise Skipped("its budget is the time of the part `graph`, which has not been measured")
+    found: Facts = {"budget": seconds, "runs": []}
+    for seed in range(bench.plan.short_seeds if bench.part == "short" else bench.plan.seeds):
+        try:
+            told = bench.run("ours", "learn", seconds=seconds, seed=seed)
+            found["runs"].append(tell_run(bench, told) | {"seed": seed})
+        except ChildFailed as reason:  # the other seeds are worth having
+            found["failed"] = f"seed {seed}: {reason}"
+    return found
+
+
+def tell_run(bench: Bench, told: Told) -> Facts:
+    """One training: its start, its accuracies, its memory."""
+    points = told.lines.get("point")
+    if not points:
+        raise Skipped("it was never judged: too little time for this machine")
+    count = bench.facts["split"]["validation"]
+    accuracy = wilson(round(points[-1]["accuracy"] * count), count)
+    last = points[-1]
+    return {
+        "seed": bench.seed,
+        **told.only("start"),
+        **told.memory,
+        "accuracy": accuracy.to_json(),
+        "images_per_second": last["images"] / last["seconds"],
+        "points": points,
+    }
+
+
+def measure_throughput(bench: Bench) -> Facts:
+    """Images per second of `classic`: the graph's and ours, in turns, each time in a fresh child."""
+    steps = bench.plan.burst_steps
+    folder = burst_folder(bench)
+    ways = ["graph", *ours_precisions()]
+    paces: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(bench.plan.burst_rounds):
+        for way in ways:
+            name, precision = ("graph", "") if way == "graph" else ("ours", way)
+            timed = bench.run(name, "burst", data=folder, steps=steps, precision=precision).only("burst")
+            paces[way].append(timed["images"] / timed["seconds"])
+            bench.say(f"{way} {paces[way][-1]:,.0f} images/s")
+    ratios = {
+        way: summary([ours / theirs for ours, theirs in zip(paces[way], paces["graph"], strict=True)])
+        for way in ways[1:]
+    }
+    return {"images_per_second": {way: summary(each) for way, each in paces.items()}, "ratio": ratios}
+
+
+def measure_peak(bench: Bench) -> Facts:
+    """The machine's matrix peak, and the share of it that `compact`'s training step reaches."""
+    plan, products, steps = bench.plan, [], []
+    for turn in range(plan.product_rounds):
+        for precision in cpu_precisions():
+            for name in ("products", "torch_loop")[: 1 + has_torch()]:
+                told = bench.run(name, "products", precision=precision, sizes=plan.matrix_sizes)
+                products += told.lines["product"]
+        bench.say("large products timed")
+        for precision in ours_precisions() if turn == 0 else ():
+            folder = burst_folder(bench)
+            task = {"precision": precision, "sizes": STEP_SIZES, "steps": plan.timed_steps}
+            steps += bench.run("ours", "steps", data=folder, **task).lines["step"]
+    peak = {
+        precision: max(each["gflop_per_second"]["median"] for each in products if each["precision"] == precision)
+        for precision in cpu_precisions()
+    }
+    return {"peak": peak, "products": products, "steps": steps}
+
+
+def measure_start(bench: Bench) -> Facts:
+    """Seconds to the first step on all photos, with nothing decoded and with everything decoded."""
+    seconds: dict[str, list[float]] = {"first": [], "second": []}
+    cache = bench.work / "start-cache"
+    for kind, times in (("first", bench.plan.first_starts), ("second", bench.plan.second_starts)):
+        for _ in range(times):
+            if kind == "first":
+                shutil.rmtree(cache, ignore_errors=True)
+            told = bench.run("ours", "start", cache=str(cache))
+            seconds[kind].append(told.only("start")["start_seconds"])
+            bench.say(f"{kind} start {seconds[kind][-1]:.1f} s")
+    shutil.rmtree(cache)
+    images = sum(bench.facts["split"].values())
+    return {"images": images, **{kind: summary(each) for kind, each in seconds.items()}}
+
+
+def measure_cost(bench: Bench) -> Facts:
+    """Seconds and memory of a short training on ever more photos."""
+    rows = []
+    for count in bench.plan.cost_counts:
+        folder, cache = bench.work / f"copies-{count}", bench.work / "cost-cache"
+        make_copies(bench.data, folder, count=count, seed=bench.seed)
+        told = bench.run("ours", "cost", data=folder, cache=str(cache), steps=bench.plan.cost_steps)
+        shutil.rmtree(folder)
+        shutil.rmtree(cache)
+        started = told.only("start")["start_seconds"]
+        rows.append({"images": count, **told.only("cost"), "start_seconds": started, **told.memory})
+        bench.say(f"{count:,} images {clock(rows[-1]['seconds'])}, {rows[-1]['peak_bytes'] / 1e9:.2f} GB")
+    return {"steps": bench.plan.cost_steps, "n": 1, "rows": rows}
+
+
+def burst_folder(bench: Bench) -> Path:
+    """A few photos, all of one epoch, for timing steps; made once."""
+    folder = bench.work / "burst"
+    if not folder.exists():
+        train = (bench.plan.burst_steps + BURST_TRAIN_SPARE) * 32
+        most = train + BURST_HELD_OUT
+        make_split(bench.data, folder, held_out=BURST_HELD_OUT, most=most, seed=bench.seed)
+    return folder
+
+
+def has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def cpu_precisions() -> list[str]:
+    """What this machine computes in: bfloat16 only where the processor has it."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        flags = ""
+    return (
+        ["float32", "bfloat16"] if any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16")) else ["float32"]
+    )
+
+
+def ours_precisions() -> list[str]:
+    """What our recipes can be trained in here."""
+    has_choice = any(each.name == "precision" for each in fields(Recipe))
+    return cpu_precisions() if has_choice else ["float32"]
+
+
+CONTENDERS: dict[str, Callable[[Bench], Facts]] = {
+    "graph": measure_graph,
+    "keras": measure_keras,
+    "torch": measure_torch,
+    "short": measure_ours,
+    "ours": measure_ours,
+    "hour": measure_ours,
+}
+MEASURES: dict[str, Callable[[Bench], Facts]] = {
+    "throughput": measure_throughput,
+    "peak": measure_peak,
+    "start": measure_start,
+    "cost": measure_cost,
+}

@@ -1,0 +1,174 @@
+"""What convscope must reach in the benchmark, beside what was measured; whether it did follows from the numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from plan import REFERENCE_STEPS, reference_seconds
+
+ALL_PHOTOS = 20_998
+GIGABYTE = 1e9
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One figure: what it is, what it must be, what it is measured to be, and its spread in words."""
+
+    name: str
+    least: float | None = None
+    most: float | None = None
+    shown: Callable[[float], str]
+    value: float | None
+    spread: str = ""
+
+    @property
+    def must(self) -> str:
+        return f"≥ {self.shown(self.least)}" if self.least is not None else f"≤ {self.shown(self.most or 0.0)}"
+
+    @property
+    def measured(self) -> str:
+        return "not measured" if self.value is None else self.shown(self.value)
+
+    @property
+    def verdict(self) -> str:
+        if self.value is None:
+            return "–"
+        is_met = self.value >= self.least if self.least is not None else self.value <= (self.most or 0.0)
+        return "met" if is_met else "**missed**"
+
+
+def targets(facts: Facts) -> Iterator[Target]:
+    """Every row of the table of targets."""
+    measures = facts["measures"]
+    yield from throughput_targets(measures.get("throughput", {}))
+    yield share_target(measures.get("peak", {}))
+    yield from accuracy_targets(facts)
+    yield from memory_targets(facts)
+    for kind, most in (("first", 35.0), ("second", 8.0)):
+        start = measures.get("start", {})
+        times = start.get(kind, {})
+        images = f" on {start['images']:,} photos" if start.get("images") else ""
+        yield Target(
+            name=f"{kind} start{images} to the first step",
+            most=most,
+            shown=lambda seconds: f"{seconds:.1f} s",
+            value=times.get("median"),
+            spread=spread(times, lambda seconds: f"{seconds:.1f}"),
+        )
+
+
+def throughput_targets(throughput: Facts) -> Iterator[Target]:
+    """The pace of `classic` over the graph's."""
+    for precision, least in (("bfloat16", 1.8), ("float32", 1.0)):
+        ratio = throughput.get("ratio", {}).get(precision, {})
+        yield Target(
+            name=f"training throughput of `classic` in {precision} over the TensorFlow 1 graph's (float32)",
+            least=least,
+            shown=two,
+            value=ratio.get("median"),
+            spread=spread(ratio, two),
+        )
+
+
+def share_target(peak: Facts) -> Target:
+    """The share of the bfloat16 peak that `compact`'s step reaches; in float32 where our recipes have no other."""
+    steps = [step for step in peak.get("steps", []) if step["size"] == 128]
+    best = next((step for step in steps if step["precision"] == "bfloat16"), steps[0] if steps else None)
+    most = peak.get("peak", {}).get("bfloat16")
+    pace = best["gflop_per_second"] if best and most else {}
+    share = {name: value if name == "n" else value / most for name, value in pace.items()}
+    precision = f", computed in {best['precision']}" if best else ""
+    return Target(
+        name=f"share of the bfloat16 matrix peak in a training step of `compact` at 128 px{precision}",
+        least=0.65,
+        shown=two,
+        value=share.get("median"),
+        spread=spread(share, two),
+    )
+
+
+def accuracy_targets(facts: Facts) -> Iterator[Target]:
+    """How well `compact` answers after the reference's time and after an hour, and how soon it is as good as it."""
+    reference = reference_seconds(facts)
+    for name, least, words in (("ours", 0.965, "the reference's time"), ("hour", 0.975, "an hour")):
+        runs = facts["contenders"].get(name, {}).get("runs", [])
+        ratio = f" (time ratio {max(map(last_seconds, runs)) / reference:.2f})" if runs and reference else ""
+        accuracies = [run["accuracy"]["value"] for run in runs]
+        yield Target(
+            name=f"accuracy of `compact` after {words}{ratio if name == 'ours' else ''}",
+            least=least,
+            shown=percent,
+            value=median(accuracies) if accuracies else None,
+            spread=spread_of(accuracies, percent),
+        )
+    runs = facts["contenders"].get("short", {}).get("runs", [])
+    times = [seconds_to(run, 0.795) for run in runs]
+    reached = [seconds / reference for seconds in times if seconds is not None and reference]
+    is_every = bool(times) and len(reached) == len(times)
+    yield Target(
+        name=f"time to 79.5 % accuracy over the graph's for {REFERENCE_STEPS:,} steps, short budget",
+        most=0.04,
+        shown=lambda value: "never reached" if value == math.inf else three(value),
+        value=(median(reached) if is_every else math.inf) if times and reference else None,
+        spread="; ".join(
+            filter(None, (spread_of(reached, three), f"reached by {len(reached)} of {len(times)}" * bool(times)))
+        ),
+    )
+
+
+def memory_targets(facts: Facts) -> Iterator[Target]:
+    """The peaks of the training process: a whole training on all photos, and the cost curve's."""
+    rows = {row["images"]: row["peak_bytes"] for row in facts["measures"].get("cost", {}).get("rows", [])}
+    peaks_of_runs = [run["peak_bytes"] for run in facts["contenders"].get("ours", {}).get("runs", [])]
+    peaks = {
+        "in the training with the reference's time": max(peaks_of_runs, default=None),
+        f"on {ALL_PHOTOS:,} photos, short training": rows.get(ALL_PHOTOS),
+        f"on {4 * ALL_PHOTOS:,} photos, short training": rows.get(4 * ALL_PHOTOS),
+    }
+    for words, peak in peaks.items():
+        yield Target(
+            name=f"peak resident memory {words}",
+            most=2.0,
+            shown=lambda gigabytes: f"{gigabytes:.2f} GB",
+            value=None if peak is None else peak / GIGABYTE,
+            spread="" if peak is None else f"n = {1 if 'short' in words else len(peaks_of_runs)}",
+        )
+
+
+def seconds_to(run: Facts, accuracy: float) -> float | None:
+    """When a training was first judged to be at least so good; None if never."""
+    return next((point["seconds"] for point in run["points"] if point["accuracy"] >= accuracy), None)
+
+
+def last_seconds(run: Facts) -> float:
+    return float(run["points"][-1]["seconds"])
+
+
+def spread(found: Facts, shown: Callable[[float], str]) -> str:
+    """`n = 3, 1.02 to 1.10` of a summary; nothing where there is none."""
+    return f"n = {found['n']}, {shown(found['low'])} to {shown(found['high'])}" if found else ""
+
+
+def spread_of(values: list[float], shown: Callable[[float], str]) -> str:
+    return spread({"n": len(values), "low": min(values), "high": max(values)}, shown) if values else ""
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
+
+
+def two(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def three(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def whole(value: float) -> str:
+    return f"{value:,.0f}"
