@@ -18,11 +18,19 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
+STAND_IN = """
+class config:
+    class threading:
+        set_inter_op_parallelism_threads = set_intra_op_parallelism_threads = id
+def constant(value): return value
+"""
+
+
 @pytest.mark.parametrize("module", ["tensorflow", "keras"])
 def test_missing_module_names_the_extra(module: str, tmp_path: Path) -> None:
     """Without TensorFlow or Keras the error says what is missing and the command that installs it."""
     if module == "keras":  # so that the five seconds of a real one are not spent
-        (tmp_path / "tensorflow.py").write_text("def constant(value): return value\n")
+        (tmp_path / "tensorflow.py").write_text(STAND_IN)
     code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})

@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 EPOCHS = 30
 RECIPE = Recipe(
     network="classic",
+    precision="float32",
     image_size=16,
     filters=(4, 4),
     dense_units=8,
@@ -41,6 +42,7 @@ RECIPE = Recipe(
 )
 COMPACT = Recipe(  # every image size, every augmentation, and moving statistics: ten steps to an epoch
     network="compact",
+    precision="float32",
     image_size=32,
     filters=(4, 8, 8),
     batch_size=4,
@@ -157,7 +159,7 @@ def assert_same_end(run: Run, other: Run) -> None:
     ]
     arrays, wanted = (load_file(newest(each) / "arrays.safetensors") for each in (run, other))
     assert arrays.keys() == wanted.keys()
-    state = {"adam": {"adam/mean/logits/kernel", "adam/step"}, "sgd": {"sgd/velocity/logits/kernel"}}
+    state = {"adam": {"adam/mean/logits/kernel", "adam/step"}, "muon": {"muon/momentum/block1_down_convolution/kernel"}}
     assert {"weights/logits/kernel", "best/logits/kernel"} | state[run.recipe.optimizer] < arrays.keys()
     for key, array in arrays.items():
         assert (array.dtype, array.tobytes()) == (wanted[key].dtype, wanted[key].tobytes()), key

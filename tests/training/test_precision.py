@@ -13,7 +13,7 @@ from convscope.models.catalog import build_network, read_weights, set_weights
 from convscope.recipe import Network, Recipe
 from convscope.training import precision
 from convscope.training.learner import Learner
-from convscope.training.precision import choose_precision, has_bfloat16, rate
+from convscope.training.precision import _faster, choose_precision, has_bfloat16, rates
 
 pytestmark = pytest.mark.tensorflow
 
@@ -36,25 +36,29 @@ def test_the_processor_is_asked(tmp_path: Path, facts: str, expected: bool) -> N
     assert not has_bfloat16(tmp_path / "missing")
 
 
-@pytest.mark.parametrize(("bfloat16", "expected"), [(1.0, "float32"), (1.05, "float32"), (2.0, "bfloat16")])
+@pytest.mark.parametrize(("bfloat16", "expected"), [(1.0, "float32"), (1.15, "float32"), (2.0, "bfloat16")])
 def test_auto_takes_what_was_measured_to_be_faster(
     monkeypatch: pytest.MonkeyPatch, bfloat16: float, expected: str
 ) -> None:
     """Faster by a little is not worth the digits; what is asked for is taken unmeasured."""
     speeds = {"float32": 1.0, "bfloat16": bfloat16}
+    _faster.cache_clear()
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(precision, "rate", speeds.__getitem__)
+    monkeypatch.setattr(precision, "rates", lambda *_: speeds)
     assert choose_precision("auto") == expected
     monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
     assert choose_precision("auto") == "float32"
-    monkeypatch.setattr(precision, "rate", None)
+    monkeypatch.setattr(precision, "rates", None)
     assert choose_precision("bfloat16") == "bfloat16"
     assert choose_precision("float32") == "float32"
+    _faster.cache_clear()
 
 
 def test_the_probe_measures_both() -> None:
     """A convolution forward and back takes some time in either precision."""
-    assert all(1 < rate(each, seconds=0.05) < 1e6 for each in ("float32", "bfloat16"))
+    measured = rates("float32", "bfloat16", seconds=0.1)
+    assert measured.keys() == {"float32", "bfloat16"}
+    assert all(1 < each < 1e6 for each in measured.values())
 
 
 @pytest.mark.parametrize("network", ["classic", "compact"])

@@ -27,7 +27,15 @@ from convscope.training.training import train
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 RECIPE = Recipe(
-    network="classic", image_size=24, filters=(32, 32), batch_size=8, learning_rate=0.002, epochs=15, patience=0, seed=1
+    network="classic",
+    precision="float32",
+    image_size=24,
+    filters=(32, 32),
+    batch_size=8,
+    learning_rate=0.002,
+    epochs=15,
+    patience=0,
+    seed=1,
 )
 SHORT = replace(RECIPE, image_size=16, filters=(4, 4), dense_units=8, batch_size=16, epochs=2, patience=9)
 HASTY = replace(SHORT, filters=(8, 8), dense_units=32, learning_rate=0.01, epochs=100, patience=4)
@@ -161,7 +169,7 @@ def test_history_has_the_columns_of_keras(trained: Run) -> None:
 def test_log_tells_the_story(trained: Run) -> None:
     """log.jsonl has the start, each epoch and the end, each with its time."""
     told = events(trained)
-    assert [each["event"] for each in told] == ["start", *["epoch"] * 15, "done"]
+    assert [each["event"] for each in told] == ["start", *["epoch"] * 15, "compared", "done"]
     times = [each["time"] for each in told]
     assert times == sorted(times)
 

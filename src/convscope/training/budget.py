@@ -35,12 +35,12 @@ def shrink_into(recipe: Recipe, num_images: int) -> Recipe:
     recipe = replace(recipe, precision=precision)
     if not recipe.shrink or recipe.network != "compact" or recipe.budget is None:
         return recipe
-    speed = measure_operations(precision)
+    operations = measure_operations(precision) * recipe.budget / num_images  # that there is time for, for each image
     smaller = recipe
-    while smaller.image_size >= 2 * SMALLEST and _epochs(smaller, num_images, speed) < FEWEST_EPOCHS:
+    while smaller.image_size >= 2 * SMALLEST and operations < FEWEST_EPOCHS * _mean_operations(smaller):
         smaller = smaller.with_changes({"image_size": smaller.image_size // 2})
     if smaller != recipe:
-        size, share = smaller.image_size, _epochs(recipe, num_images, speed)
+        size, share = smaller.image_size, operations / _mean_operations(recipe)
         remarks().print(
             f"{clock(recipe.budget)} hold about {share:.1f} epochs at {recipe.image_size} px: taking {size} px"
             " (--no-shrink keeps it)",
@@ -49,14 +49,11 @@ def shrink_into(recipe: Recipe, num_images: int) -> Recipe:
     return smaller
 
 
-def _epochs(recipe: Recipe, num_images: int, speed: float) -> float:
-    """About how many epochs the budget of a recipe holds at `speed` operations a second."""
-    schedule = plan(recipe, 1)
-    network = build_network(recipe, 2)
+def _mean_operations(recipe: Recipe) -> float:
+    """Floating-point operations for an image in an epoch: forward and twice back, at the sizes that it is shown at."""
+    schedule, network = plan(recipe, 1), build_network(recipe, 2)
     sizes = zip(schedule.sizes, schedule.shares, strict=True)
-    operations = sum(3 * share * count_operations(network, size) for size, share in sizes)  # forward, and twice back
-    assert recipe.budget is not None
-    return recipe.budget * speed / operations / num_images
+    return sum(3 * share * count_operations(network, size) for size, share in sizes)
 
 
 def fit_into(learner: Learner, seconds: float) -> int:

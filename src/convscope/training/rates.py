@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from convscope.data.dataset import open_dataset
 from convscope.explanation.figures import QUIET, RIGHT, WRONG, NotebookFigure, drawing, save_figure
 from convscope.recipe import BY_NETWORK, Recipe
-from convscope.run import RUNS, count_up, check_free, write_table
+from convscope.run import RUNS, check_free, count_up, write_table
 from convscope.terminal import printable, program, progress, remarks
 from convscope.training.interruption import stop_requests
 from convscope.training.learner import Learner
