@@ -191,6 +191,18 @@ def test_long_epochs_have_a_plain_line_now_and_then(capsys: pytest.CaptureFixtur
     assert line == "step 100 of 200  loss 0.250  accuracy 50.0%  10 images/s  1 min 40 s left\n"
 
 
+def test_time_left_knows_that_larger_images_take_longer(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half of the steps done in 50 seconds, the other half four times as much work: 200 seconds left, not 50."""
+    display = Display(
+        total_steps=100, steps_per_epoch=50, batch_size=10, done=0, work=lambda step: step + 3 * max(step - 50, 0)
+    )
+    with display:
+        display.started -= 50
+        display.shown -= 50
+        display.show(50, 0.25, 0.5)
+    assert capsys.readouterr().err.endswith("3 min 20 s left\n")
+
+
 def test_terminal_shows_a_live_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal the current step is shown in place, and the epochs' lines stay."""
     be_a_terminal(monkeypatch)

@@ -67,3 +67,10 @@ def test_one_size_is_that_size() -> None:
     """A plan without smaller sizes has the image size from the first step on."""
     plain = Schedule(num_steps=9, shape="constant", peak=1.0, warmup=0.1, sizes=(28,), shares=(1.0,))
     assert {plain.size(step) for step in range(20)} == {28}
+
+
+@given(st.integers(1, 60), st.integers(0, 90))
+def test_work_is_the_pixels_of_the_steps_before(num_steps: int, step: int) -> None:
+    """A sum over the steps, also beyond the plan."""
+    schedule = make(num_steps)
+    assert schedule.work(step) == sum(schedule.size(each) ** 2 for each in range(step))

@@ -64,8 +64,12 @@ def fit_into(learner: Learner, seconds: float) -> int:
     """
     step_seconds, judge_seconds = probe(learner)
     schedule = learner.schedule
-    mean = sum(share * step_seconds[size] for size, share in zip(schedule.sizes, schedule.shares, strict=True))
-    per_step = mean + judge_seconds / learner.steps_per_epoch
+    last = schedule.sizes[-1]
+    # an epoch is judged at the size that it was learned at
+    both = {
+        size: step_seconds[size] + judge_seconds * (size / last) ** 2 / learner.steps_per_epoch for size in step_seconds
+    }
+    per_step = sum(share * both[size] for size, share in zip(schedule.sizes, schedule.shares, strict=True))
     num_steps = int((MARGIN * seconds - judge_seconds) / per_step)
     if num_steps < len(schedule.sizes):
         raise RecipeError(

@@ -131,7 +131,13 @@ class Learner:
         """
         source = training_batches(self._lessons(), start=self.step)
         size = min(self.recipe.batch_size, len(self.order.rows))
-        display = Display(total_steps=until, steps_per_epoch=self.steps_per_epoch, batch_size=size, done=self.step)
+        display = Display(
+            total_steps=until,
+            steps_per_epoch=self.steps_per_epoch,
+            batch_size=size,
+            done=self.step,
+            work=self.schedule.work,
+        )
         with Prefetch(source) as batches, display:
             while self.step < until:
                 started = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -89,9 +90,24 @@ def _refusal_table(refused: tuple[Sample, ...]) -> Table:
 
 
 class Display:
-    """The live line and the lines that stay. Use it in a `with`."""
+    """The live line and the lines that stay. Use it in a `with`.
 
-    def __init__(self, *, total_steps: int, steps_per_epoch: int, batch_size: int, done: int) -> None:
+    Args:
+        total_steps: that there will be. done: that there were already.
+        steps_per_epoch, batch_size: of the training.
+        work: how much the steps before one take, in any unit; steps on larger images take more.
+    """
+
+    def __init__(
+        self,
+        *,
+        total_steps: int,
+        steps_per_epoch: int,
+        batch_size: int,
+        done: int,
+        work: Callable[[int], float] = float,
+    ) -> None:
+        self.work = work
         self.total, self.steps_per_epoch, self.batch_size = total_steps, steps_per_epoch, batch_size
         self.first, self.started, self.shown = done, time.monotonic(), 0.0
         self.console = remarks()
@@ -139,7 +155,8 @@ class Display:
 
     def _left(self, step: int) -> float:
         """Seconds until the end, at the pace so far."""
-        return (time.monotonic() - self.started) / max(step - self.first, 1) * (self.total - step)
+        first, now, end = (self.work(each) for each in (self.first, step, self.total))
+        return (time.monotonic() - self.started) / max(now - first, 1) * (end - now)
 
     def _pace(self, step: int) -> str:
         pace = (step - self.first) * self.batch_size / max(time.monotonic() - self.started, 1e-9)

@@ -39,6 +39,16 @@ class Schedule:
             return self.peak * position / self.warmup
         return self.peak * max(1 - position, 0.0) / (1 - self.warmup)
 
+    def work(self, step: int) -> float:
+        """The pixels of an image, summed over the steps before step `step`: a measure of the time that they take."""
+        done, top, total = 0, 0.0, 0.0
+        for size, share in zip(self.sizes, self.shares, strict=True):
+            top += share * self.num_steps
+            ends = min(step, round(top))
+            total += size**2 * max(ends - done, 0)
+            done = max(done, ends)
+        return total + self.sizes[-1] ** 2 * (step - done)
+
     def size(self, step: int) -> int:
         """The image size of step `step`, counted from 0."""
         top = 0.0
