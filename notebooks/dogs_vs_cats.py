@@ -66,6 +66,7 @@ stages
 from convscope import Recipe
 
 recipe = Recipe(
+    network="classic",  # 参照系统的网络 · the reference's network
     image_size=128,  # 每张图片变成 128 × 128 像素 · every image becomes 128 × 128 pixels
     channels=3,  # 红、绿、蓝 · red, green, blue
     filters=(32, 32, 64),  # 三个卷积层各有多少滤波器 · how many filters each convolution has
