@@ -7,7 +7,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from folders import make_copies, make_split
 from plan import Plan, budget
 
 from convscope.evaluation.intervals import wilson
-from convscope.recipe import Recipe
 from convscope.terminal import clock, remarks
 
 PLAIN_SECONDS = 30.0  # between two lines that only say that it goes on
@@ -134,7 +133,7 @@ def measure_throughput(bench: Bench) -> Facts:
     """Images per second of `classic`: the graph's and ours, in turns, each time in a fresh child."""
     steps = bench.plan.burst_steps
     folder = burst_folder(bench)
-    ways = ["graph", *ours_precisions()]
+    ways = ["graph", *cpu_precisions()]
     paces: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(bench.plan.burst_rounds):
         for way in ways:
@@ -158,7 +157,7 @@ def measure_peak(bench: Bench) -> Facts:
                 told = bench.run(name, "products", precision=precision, sizes=plan.matrix_sizes)
                 products += told.lines["product"]
         bench.say("large products timed")
-        for precision in ours_precisions() if turn == 0 else ():
+        for precision in cpu_precisions() if turn == 0 else ():
             folder = burst_folder(bench)
             task = {"precision": precision, "sizes": STEP_SIZES, "steps": plan.timed_steps}
             steps += bench.run("ours", "steps", data=folder, **task).lines["step"]
@@ -223,12 +222,6 @@ def cpu_precisions() -> list[str]:
     return (
         ["float32", "bfloat16"] if any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16")) else ["float32"]
     )
-
-
-def ours_precisions() -> list[str]:
-    """What our recipes can be trained in here."""
-    has_choice = any(each.name == "precision" for each in fields(Recipe))
-    return cpu_precisions() if has_choice else ["float32"]
 
 
 CONTENDERS: dict[str, Callable[[Bench], Facts]] = {

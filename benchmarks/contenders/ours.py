@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from contenders.child import Report, Task, answer, since, summary
 from convscope import Learner, Recipe, train
-from convscope.models.catalog import outputs_of
+from convscope.models.catalog import count_operations
 from convscope.recipe import Network
 from convscope.run import Run
 
@@ -68,11 +64,11 @@ def pace(task: Task, report: Report) -> None:
     batch = learner.recipe.batch_size
     for size in task.sizes:
         seconds = list(rehearsals(learner, size, task.steps))
-        operations = TRAINED_OVER_FORWARD * batch * forward_gflop(learner.model, size)
+        operations = TRAINED_OVER_FORWARD * batch * count_operations(learner.model, size) / 1e9
         report.tell(
             "step",
             size=size,
-            precision=getattr(learner.recipe, "precision", "float32"),
+            precision=learner.precision,
             batch=batch,
             gflop=operations,
             gflop_per_second=summary([operations / each for each in seconds]),
@@ -90,20 +86,10 @@ def rehearsals(learner: Learner, size: int, count: int) -> Iterator[float]:
         yield time.perf_counter() - started
 
 
-def forward_gflop(model: Any, size: int) -> float:
-    """1e9 operations that one image costs in the convolutions and dense layers; a multiply-add is two."""
-    layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
-    shape = (1, size, size, model.input.shape[-1])
-    tensors = outputs_of(model, *(layer.name for layer in layers))(np.zeros(shape, np.uint8), training=False)
-    positions = {name: int(np.prod(tensor.shape[1:-1])) for name, tensor in tensors.items()}  # h * w; of dense ones 1
-    return sum(2 * positions[layer.name] * int(np.prod(layer.kernel.shape)) for layer in layers) / 1e9
-
-
 def recipe_of(task: Task, network: Network) -> Recipe:
-    """A network's own recipe, in the precision that is asked for, where recipes have that choice."""
+    """A network's own recipe, in the precision that is asked for."""
     recipe = Recipe(network=network, seed=task.seed)
-    has_precision = any(field.name == "precision" for field in fields(Recipe))
-    return recipe.with_changes({"precision": task.precision} if has_precision and task.precision else {})
+    return recipe.with_changes({"precision": task.precision} if task.precision else {})
 
 
 def tell_history(task: Task, report: Report, run: Run) -> None:
