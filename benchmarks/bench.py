@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def main() -> int:
     facts = begin(out, chosen)
     try:
         with tempfile.TemporaryDirectory(prefix="convscope-bench-", ignore_cleanup_errors=True) as work:
-            bench = Bench(chosen.data, Path(work), PLANS[chosen.scale], chosen.seed, facts)
+            plan = PLANS[chosen.scale]
+            plan = replace(plan, seeds=chosen.seeds or plan.seeds)
+            bench = Bench(chosen.data, Path(work), plan, chosen.seed, facts)
             is_whole = measure(bench, chosen.parts, out)
     except KeyboardInterrupt:
         remarks().print(f"stopped; the parts that were done stand in {out / 'fastest.json'}", markup=False)
@@ -62,7 +65,8 @@ def read_words() -> argparse.Namespace:
     words.add_argument("--scale", choices=PLANS, default="full")
     words.add_argument("--quick", dest="scale", action="store_const", const="quick", help="the same as --scale quick")
     words.add_argument("--data", type=Path, default=DATA, help="a folder of photos, one sub-folder per class")
-    words.add_argument("--seed", type=int, default=0)
+    words.add_argument("--seed", type=int, default=0, help="of the split, and of every training that has one seed")
+    words.add_argument("--seeds", type=int, help="how often convscope learns with the reference's time, a seed each")
     words.add_argument("--out", type=Path, help="where it writes")
     words.add_argument(
         "--parts",
