@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from convscope.data.dataset import open_dataset
 from convscope.deployment.bundle import Bundle, open_bundle
-from convscope.deployment.exporting import export_model
+from convscope.deployment.sealing import seal_model
 from convscope.deployment.prediction import predict
 from convscope.models.catalog import build_network, outputs_of, read_weights, set_weights
 from convscope.recipe import Fit, Network, Recipe
@@ -82,7 +82,7 @@ def case(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.
     model = build_network(recipe, len(dataset.classes))
     make_decided(model, dataset.images)
     folder = tmp_path_factory.mktemp("model") / "model"
-    export_model(folder, model, recipe, classes=dataset.classes, sample=dataset.images[:8])
+    seal_model(folder, model, recipe, classes=dataset.classes, sample=dataset.images[:8])
     paths = [str(photos / sample.path) for sample in dataset.samples]
     return Case(recipe, model, open_bundle(folder), paths, np.asarray(dataset.images))
 

@@ -18,7 +18,7 @@ from convscope.data.augmentation import Augmentation
 from convscope.data.batches import Lessons, Order, Prefetch, evaluation_batches, training_batches
 from convscope.data.dataset import Dataset, check_dataset, open_dataset
 from convscope.data.scaling import images_at
-from convscope.deployment.exporting import export_model
+from convscope.deployment.sealing import seal_model
 from convscope.errors import FolderError
 from convscope.models.catalog import build_network, read_weights, set_weights
 from convscope.models.compact import whiten
@@ -209,7 +209,7 @@ class Learner:
         if self.precision != "float32":
             model = build_network(self.recipe, len(self.dataset.classes))
             set_weights(model, read_weights(self.model))
-        export_model(place, model, self.recipe, classes=self.dataset.classes, sample=sample)
+        seal_model(place, model, self.recipe, classes=self.dataset.classes, sample=sample)
         return place
 
     def rehearse(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""A trained network to a bundle. The one module of deployment that needs TensorFlow."""
+"""A trained network to a bundle: one ONNX file that answers as the network does. Needs TensorFlow."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ TOLERANCE = 1e-4  # of a probability; measured differences are near 1e-7
 GRAPH, WEIGHTS, LABELS, FACTS = "model.onnx", "weights.safetensors", "labels.txt", "model.json"
 
 
-def export_model(
-    folder: Path, model: Any, recipe: Recipe, *, classes: Sequence[str], sample: NDArray[np.uint8]
-) -> None:
+def seal_model(folder: Path, model: Any, recipe: Recipe, *, classes: Sequence[str], sample: NDArray[np.uint8]) -> None:
     """Write the bundle: model.onnx, model.json, labels.txt, weights; then check that it answers as the network does.
 
     Args:
