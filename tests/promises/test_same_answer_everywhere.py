@@ -17,8 +17,8 @@ from safetensors.numpy import load_file
 
 from convscope.data.dataset import open_dataset
 from convscope.deployment.bundle import Bundle, open_bundle
-from convscope.deployment.sealing import seal_model
 from convscope.deployment.prediction import predict
+from convscope.deployment.sealing import seal_model
 from convscope.models.catalog import build_network, outputs_of, read_weights, set_weights
 from convscope.recipe import Fit, Network, Recipe
 
