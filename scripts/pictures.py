@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.data.image import read_image
-from convscope.explanation.activations import activations_of
+from convscope.deployment.inside import open_inside
 from convscope.explanation.figures import save_figure
-from convscope.explanation.filters import convolutions_of
-from convscope.explanation.heatmaps import grad_cam
-from convscope.explanation.network import load_network
 from convscope.run import Run, read_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,27 +22,28 @@ CHANNELS = 12
 
 def main(run: Run) -> None:
     """Draw a held-out image of each of `DIGITS`, its heat, its scores, and the first channels of each layer."""
-    network = load_network(run)
-    layers = convolutions_of(network.model)
+    inside = open_inside(run.path)
+    columns = 3 + len(inside.blocks)
     figure = Figure(figsize=(13, 2.9 * len(DIGITS)), layout="constrained")
-    grid = figure.subplots(len(DIGITS), 3 + len(layers), width_ratios=[1, 1, 1.1, *[1.35] * len(layers)], squeeze=False)
+    ratios = [1, 1, 1.1, *[1.35] * len(inside.blocks)]
+    grid = figure.subplots(len(DIGITS), columns, width_ratios=ratios, squeeze=False)
+    square, classes = inside.bundle.square, inside.bundle.classes
     for axes, path in zip(grid, held_out(run), strict=True):
-        image = read_image(path, size=network.recipe.image_size, channels=network.recipe.channels)
-        scores = network.model(image[np.newaxis], training=False).numpy()[0]
+        image = read_image(path, size=square.size, channels=square.channels)
+        look = inside.look(image)
+        best = int(look.probabilities.argmax())
         axes[0].imshow(image[..., 0], cmap="gray")
         axes[0].set_title("held-out image")
-        heat = Image.fromarray(grad_cam(network.model, image, int(scores.argmax()))).resize(image.shape[:2])
+        heat = Image.fromarray(look.heat[..., best]).resize(image.shape[:2])
         axes[1].imshow(image[..., 0], cmap="gray")
         axes[1].imshow(np.asarray(heat), cmap="inferno", alpha=0.6)
-        axes[1].set_title(f"what speaks for {network.classes[int(scores.argmax())]}")
-        axes[2].barh(network.classes, scores, color="#1f5fa8")
+        axes[1].set_title(f"what speaks for {classes[best]}")
+        axes[2].barh(classes, look.probabilities, color="#1f5fa8")
         axes[2].invert_yaxis()
         axes[2].set(title="score of each class", xlim=(0, 1))
-        for place, (layer, activation) in zip(
-            axes[3:], activations_of(network.model, image, layers).items(), strict=True
-        ):
+        for place, (block, activation) in zip(axes[3:], look.activations.items(), strict=True):
             place.imshow(tile(activation), cmap="viridis")
-            place.set_title(f"{layer.removesuffix('_convolution')} sees")
+            place.set_title(f"{block} sees")
         for place in (*axes[:2], *axes[3:]):
             place.axis("off")
     save_figure(figure, ROOT / "docs" / "pictures" / "inside.png")

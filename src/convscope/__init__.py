@@ -24,6 +24,8 @@ _HOMES = {
     "predict": "convscope.deployment.prediction",
     "Bundle": "convscope.deployment.bundle",
     "open_bundle": "convscope.deployment.bundle",
+    "verify": "convscope.deployment.verification",
+    "open_inside": "convscope.deployment.inside",
     "demo": "convscope.demonstration",
     "ConvscopeError": "convscope.errors",
 }

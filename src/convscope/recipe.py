@@ -110,6 +110,7 @@ class Recipe:
         "epochs without a better validation loss until training stops and gives back the best weights; 0: never"
     )
     precision: Precision = _says("auto", "of the activations while training; `auto`: bfloat16 where that is faster")
+    license: str = _says("", "the licence that the model is given away under, for its metadata")
     seed: int = _says(0, "everything drawn at random follows from it: split, first weights, order")
 
     def __post_init__(self) -> None:

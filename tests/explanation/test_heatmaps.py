@@ -62,14 +62,16 @@ def test_random_weights_point_nowhere(network: Network) -> None:
 def test_heat_is_the_part_of_each_place_in_the_logit(network: Network) -> None:
     """Up to the dense layer's bend the logit is linear: a small change of the block moves it by heat's own parts."""
     from convscope.explanation.activations import activations_of
-    from convscope.explanation.heatmaps import grad_cam, last_block_of
+    from convscope.explanation.heatmaps import grad_cam
     from convscope.models.catalog import read_weights
+    from convscope.models.evidence import blocks_of
 
     model = network.model
     image = draw_half("ring", FRESH)
     weights = {name: np.asarray(array, np.float64) for name, array in read_weights(model).items()}
-    seen = activations_of(model, image, [last_block_of(model), "features"])
-    block = seen[last_block_of(model)].astype(np.float64)
+    last = blocks_of(model)[-1]
+    seen = activations_of(model, image, [last, "features"])
+    block = seen[last].astype(np.float64)
     is_on = seen["features"] > 0
     gradient = weights["dense/kernel"][:, is_on] @ weights["logits/kernel"][is_on, 1]
     expected = np.maximum((block * gradient.reshape(block.shape)).sum(axis=2), 0)
@@ -80,20 +82,10 @@ def test_heat_is_the_part_of_each_place_in_the_logit(network: Network) -> None:
 
 def test_heat_has_the_shape_of_the_last_block(network: Network) -> None:
     """(height, width) float32 of the last block, never negative, and another one for another class."""
-    from convscope.explanation.heatmaps import grad_cam, last_block_of
+    from convscope.explanation.heatmaps import grad_cam
 
-    assert last_block_of(network.model) == "block2"
     maps = [grad_cam(network.model, draw_half("disc", FRESH), index) for index in range(2)]
     for heat in maps:
         assert (heat.shape, heat.dtype) == ((8, 8), np.float32)
         assert heat.min() >= 0
     assert not np.array_equal(*maps)
-
-
-def test_last_block_is_the_one_with_the_highest_number() -> None:
-    """Ten come after nine, also where names would sort otherwise."""
-    from convscope.explanation.heatmaps import last_block_of
-    from convscope.models.classic import classic
-
-    model = classic((1024, 1024, 1), 2, filters=(1,) * 10, dense_units=1, seed=0)
-    assert last_block_of(model) == "block10"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import numpy as np
 import onnxruntime
 
 from convscope.data.decoding import Square
+from convscope.deployment.golden import Golden
+from convscope.deployment.scrutiny import find_danger
 from convscope.errors import BundleError
 from convscope.run import available_cores
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
-METADATA_KEY = "convscope"
+METADATA_KEY, GOLDEN_KEY = "convscope", "convscope_golden"
 MAX_BYTES = 1024**3
 QUIET = 3  # ONNX Runtime's log level: errors only
 
@@ -30,63 +33,79 @@ class Bundle:
 
     Attributes:
         path: the ONNX file.
+        sha256: of its content.
         classes: names, in the order of the probabilities.
         square: what an image becomes before the model sees it.
         facts: all that the model says of itself, as in model.json.
+        metadata: the same for other tools, as ONNX keeps it: text by key.
     """
 
     path: Path
+    sha256: str
     classes: tuple[str, ...]
     square: Square
     facts: dict[str, Any]
+    metadata: dict[str, str]
     session: onnxruntime.InferenceSession
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The probability of each class, (n, classes) float32, for images (n, size, size, channels) uint8."""
         return np.asarray(self.session.run(["probabilities"], {"image": images})[0], np.float32)
 
+    @property
+    def golden(self) -> Golden | None:
+        """The images that it carries with the answers that it gave when it was written; None: it has none.
 
-def open_bundle(model: Path) -> Bundle:
+        Raises:
+            BundleError: they are damaged.
+        """
+        text = self.metadata.get(GOLDEN_KEY)
+        if text is None:
+            return None
+        try:
+            return Golden.from_text(text, self.square, len(self.classes))
+        except ValueError as error:
+            raise BundleError(
+                found=f"{self.path} whose golden images are damaged: {error}",
+                expected="images with their probabilities",
+                fix="export it again",
+            ) from None
+
+
+def open_bundle(model: Path, *, threads: int | None = None) -> Bundle:
     """Open the model of a run folder, a model folder, or an ONNX file.
+
+    Args:
+        model: the place.
+        threads: that one answer is computed in; None: one for each core.
 
     Raises:
         BundleError: there is none, or it is not one that convscope wrote.
     """
-    path = _find(model)
-    if path.stat().st_size > MAX_BYTES:
-        raise BundleError(
-            found=f"{path} has over {MAX_BYTES // 2**30} GB", expected="a model of convscope", fix="check the path"
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = available_cores()
-    options.log_severity_level = QUIET
-    try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "null")
-        facts = json.loads(text)
-    except Exception as error:  # ONNX Runtime's errors share no base class but this
-        reason = re.sub(r"\s+", " ", str(error))[:200]
-        raise BundleError(
-            found=f"{path} cannot be opened: {reason}", expected="a model of convscope", fix="export it again"
-        ) from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise BundleError(
-            found=f"{path} has no description of convscope, or one of another format",
-            expected=f"a model that convscope wrote, of format {FORMAT}",
-            fix="train with `convscope train`, or use the convscope that wrote it",
-        )
+    path = find_model(model)
+    data = read_model(path)
+    session = start_session(path, data, threads=threads)
+    metadata = session.get_modelmeta().custom_metadata_map
+    facts = facts_of(path, metadata)
     try:
         square = Square(int(facts["image_size"]), facts["fit"], int(facts["channels"]))
-        return Bundle(path, tuple(map(str, facts["classes"])), square, facts, session)
+        classes = tuple(map(str, facts["classes"]))
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
             found=f"{path} whose description is damaged at {error}",
             expected="a model of convscope",
             fix="export it again",
         ) from None
+    _check_shapes(path, session, square, classes)
+    return Bundle(path, hashlib.sha256(data).hexdigest(), classes, square, facts, metadata, session)
 
 
-def _find(model: Path) -> Path:
+def find_model(model: Path) -> Path:
+    """The ONNX file of a run folder, a model folder, or itself.
+
+    Raises:
+        BundleError: there is none.
+    """
     for place in (model, model / "model.onnx", model / "model" / "model.onnx"):
         if place.is_file():
             return place
@@ -95,4 +114,82 @@ def _find(model: Path) -> Path:
         found=f"no model in {model}" + (": its training is not finished" if unfinished else ""),
         expected="a run folder whose training is finished, or a .onnx file",
         fix="finish it with `convscope train DATA --out RUN --resume`" if unfinished else "check the path",
+    )
+
+
+def read_model(path: Path) -> bytes:
+    """The bytes of an ONNX file that may be run.
+
+    Raises:
+        BundleError: it is too large, cannot be read, or wants more than a network of ours needs.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BundleError(
+                found=f"{path} has over {MAX_BYTES // 2**30} GB", expected="a model of convscope", fix="check the path"
+            )
+        data = path.read_bytes()
+        danger = find_danger(data)
+    except (OSError, ValueError) as error:
+        raise _cannot_be_opened(path, error) from None
+    if danger:
+        raise BundleError(
+            found=f"{path} with {danger}",
+            expected="a network that is one file of plain operators, as convscope writes it",
+            fix="do not use it unless you know who made it; train or export it again",
+        )
+    return data
+
+
+def start_session(path: Path, data: bytes, *, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the bytes of a file.
+
+    Raises:
+        BundleError: they are no ONNX model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    options.log_severity_level = QUIET
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base class but this
+        raise _cannot_be_opened(path, error) from None
+
+
+def facts_of(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """What a model says of itself.
+
+    Raises:
+        BundleError: it is not one of convscope's, or of another format.
+    """
+    try:
+        facts = json.loads(metadata.get(METADATA_KEY, "null"))
+    except ValueError as error:
+        raise _cannot_be_opened(path, error) from None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise BundleError(
+            found=f"{path} has no description of convscope, or one of another format",
+            expected=f"a model that convscope wrote, of format {FORMAT}",
+            fix="train with `convscope train`, or use the convscope that wrote it",
+        )
+    return facts
+
+
+def _check_shapes(path: Path, session: Any, square: Square, classes: tuple[str, ...]) -> None:
+    """The graph takes the images and gives the probabilities that the description speaks of."""
+    inputs = {each.name: (each.type, each.shape[1:]) for each in session.get_inputs()}
+    outputs = {each.name: each.shape[1:] for each in session.get_outputs()}
+    expected = {"image": ("tensor(uint8)", list(square.shape))}
+    if inputs != expected or outputs.get("probabilities") != [len(classes)] or len(set(classes)) != len(classes):
+        raise BundleError(
+            found=f"{path} whose graph and description do not belong together",
+            expected=f"a graph from images {square.shape} uint8 to the probabilities of {len(classes)} classes",
+            fix="export it again",
+        )
+
+
+def _cannot_be_opened(path: Path, error: Exception) -> BundleError:
+    reason = re.sub(r"\s+", " ", str(error))[:200]
+    return BundleError(
+        found=f"{path} cannot be opened: {reason}", expected="a model of convscope", fix="export it again"
     )

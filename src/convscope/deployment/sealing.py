@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,97 +13,148 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import convscope
-from convscope.deployment.bundle import FORMAT, METADATA_KEY, open_bundle
+from convscope.data.batches import evaluation_batches
+from convscope.data.decoding import Square
+from convscope.deployment.bundle import FORMAT, GOLDEN_KEY, METADATA_KEY, open_bundle, start_session
+from convscope.deployment.golden import draw_golden
+from convscope.deployment.graphs import answering_graph, inside_graph, metadata_of, to_bytes
+from convscope.deployment.inside import INSIDE, WEIGHTS
+from convscope.deployment.verification import TOLERANCE
 from convscope.errors import BundleError
-from convscope.models.catalog import outputs_of, read_weights
-from convscope.models.frameworks import tf
+from convscope.evaluation.intervals import wilson
+from convscope.models.catalog import convolutions_of, read_weights
+from convscope.models.evidence import blocks_of
 from convscope.run import sync_folder, write_json, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from convscope.data.dataset import Dataset
     from convscope.recipe import Recipe
 
-OPSET = 17
-TOLERANCE = 1e-4  # of a probability; measured differences are near 1e-7
-GRAPH, WEIGHTS, LABELS, FACTS = "model.onnx", "weights.safetensors", "labels.txt", "model.json"
+GRAPH, LABELS, FACTS = "model.onnx", "labels.txt", "model.json"
+PARTS = {GRAPH, INSIDE, WEIGHTS, LABELS, FACTS}
+COMPARED_IMAGES = 32  # on which a bundle must answer as the network does
+JUDGED_AT_ONCE = 256
+
+Answer = Callable[["NDArray[np.uint8]"], "NDArray[np.float32]"]  # (n, size, size, channels) -> (n, classes)
 
 
-def seal_model(folder: Path, model: Any, recipe: Recipe, *, classes: Sequence[str], sample: NDArray[np.uint8]) -> None:
-    """Write the bundle: model.onnx, model.json, labels.txt, weights; then check that it answers as the network does.
+def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> None:
+    """Write the bundle: model.onnx, inside.onnx, weights.safetensors, labels.txt, and what it says of itself once more.
+
+    The bundle is compared with the network, and judged by the validation images: how well it does stands inside.
 
     Args:
         folder: where it goes; a model that is there is replaced, and nothing else ever is.
-        model: the `keras.Model`.
+        model: the `keras.Model`, in float32.
         recipe: that it was built by.
-        classes: names in the order of the probabilities.
-        sample: (n, size, size, channels) uint8, images to compare the answers on.
-
-    The largest difference of a probability between the network and the bundle stands in model.json as `difference`.
+        dataset: that it learned from.
 
     Raises:
-        BundleError: they differ by more than float32 rounding explains, the network's answers are no numbers, or the
-            folder holds something else than a model.
+        BundleError: its probabilities differ from the network's by more than float32 rounding explains, they are no
+            numbers, or the folder holds something else than a model.
     """
     folder = folder.absolute()
     _check_replaceable(folder)
-    facts = describe_model(recipe, classes)
-    answers = _finite_answers(model, sample)
+    rows = dataset.rows("validation")
+    sample = dataset.images[rows[:COMPARED_IMAGES]]
+    expected = _finite_answers(model, sample)
+    weights = _weights_file(model)
+    inside = inside_graph(model, (recipe.image_size, recipe.image_size, recipe.channels))
+    graph = answering_graph(inside)
+    answer = _answer_of(to_bytes(graph, {}))
+    difference = _compare(answer(sample), expected)
+    facts = describe_model(model, recipe, dataset) | {
+        "weights": hashlib.sha256(weights).hexdigest(),
+        "difference": difference,
+        "metrics": judge(answer, dataset, rows),
+    }
+    golden = draw_golden(answer, Square(recipe.image_size, recipe.fit, recipe.channels), seed=recipe.seed)
+    said = metadata_of(facts) | {METADATA_KEY: json.dumps(facts, ensure_ascii=False)}
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    write_whole(part / GRAPH, to_onnx(model, facts))
-    write_whole(part / WEIGHTS, _weights_file(model))
-    write_whole(part / LABELS, "".join(f"{name}\n" for name in classes))
-    difference = float(np.abs(open_bundle(part).predict(sample) - answers).max())
+    write_whole(part / GRAPH, to_bytes(graph, said | {GOLDEN_KEY: golden.to_text()}))
+    write_whole(part / INSIDE, to_bytes(inside, said))
+    write_whole(part / WEIGHTS, weights)
+    write_whole(part / LABELS, "".join(f"{name}\n" for name in dataset.classes))
+    write_json(part / FACTS, facts)
+    open_bundle(part)  # what nobody could open is not put in the place of what was there
+    _replace_folder(part, folder)
+
+
+def describe_model(model: Any, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """What a model says of itself, in model.json and inside model.onnx."""
+    size, channels = recipe.image_size, recipe.channels
+    return {
+        "format": FORMAT,
+        "task": "classify",
+        "network": recipe.network,
+        "classes": list(dataset.classes),
+        "image_size": size,
+        "channels": channels,
+        "fit": recipe.fit,
+        "input": {"name": "image", "shape": ["batch", size, size, channels], "dtype": "uint8"},
+        "outputs": {"probabilities": ["batch", len(dataset.classes)], "features": ["batch", "width"]},
+        "blocks": list(blocks_of(model)),
+        "convolutions": list(convolutions_of(model)),
+        "data": _fingerprints(dataset),
+        "tolerance": TOLERANCE,
+        "license": recipe.license,
+        "version": convscope.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def judge(answer: Answer, dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """How many of the images in `rows` a model gets right, with the 95 % interval."""
+    batches = evaluation_batches(dataset.images, dataset.labels, rows, batch_size=JUDGED_AT_ONCE)
+    right = sum(int((answer(images).argmax(axis=1) == labels).sum()) for images, labels in batches)
+    return {"split": "validation", "images": len(rows), "accuracy": wilson(right, len(rows)).to_json()}
+
+
+def _fingerprints(dataset: Dataset) -> dict[str, Any]:
+    """How many images, and hashes that change when an image, its class, or its split does; in no order."""
+    used = [sample for sample in dataset.samples if not sample.reason]
+    content = sorted(f"{sample.sha256} {sample.label}" for sample in used)
+    splits = sorted(f"{sample.sha256} {sample.split}" for sample in used)
+    return {
+        "images": len(used),
+        "train": len(dataset.rows("train")),
+        "sha256": _digest(content),
+        "split_sha256": _digest(splits),
+    }
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _answer_of(graph: bytes) -> Answer:
+    session = start_session(Path(GRAPH), graph)
+
+    def answer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(session.run(["probabilities"], {"image": images})[0], np.float32)
+
+    return answer
+
+
+def _compare(answers: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The largest difference of a probability."""
+    difference = float(np.abs(answers - expected).max())
     if not difference <= TOLERANCE:
         raise BundleError(
             found=f"the bundle's probabilities differ from the network's by up to {difference:.2g}",
             expected=f"at most {TOLERANCE:g}",
             fix="please report this, with the versions in environment.json",
         )
-    write_json(part / FACTS, {**facts, "difference": difference})
-    _replace_folder(part, folder)
-
-
-def describe_model(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
-    """What a model says of itself, in model.json and inside model.onnx."""
-    return {
-        "format": FORMAT,
-        "task": "classify",
-        "network": recipe.network,
-        "classes": list(classes),
-        "image_size": recipe.image_size,
-        "channels": recipe.channels,
-        "fit": recipe.fit,
-        "input": {
-            "name": "image",
-            "shape": ["batch", recipe.image_size, recipe.image_size, recipe.channels],
-            "dtype": "uint8",
-        },
-        "outputs": {"probabilities": ["batch", len(classes)], "features": ["batch", "width"]},
-        "version": convscope.__version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def to_onnx(model: Any, facts: dict[str, Any]) -> bytes:
-    """The network as an ONNX graph, uint8 images in, probabilities and features out, its description inside."""
-    import tf2onnx
-
-    graph = outputs_of(model, "probabilities", "features")
-    shape = (None, facts["image_size"], facts["image_size"], facts["channels"])
-    signature = [tf.TensorSpec(shape, tf.uint8, name="image")]
-    infer = tf.function(lambda image: graph(image, training=False), input_signature=signature)
-    proto, _ = tf2onnx.convert.from_function(infer, input_signature=signature, opset=OPSET)
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, json.dumps(facts, ensure_ascii=False)
-    return bytes(proto.SerializeToString())
+    return difference
 
 
 def _check_replaceable(folder: Path) -> None:
     inside = [each.name for each in folder.iterdir()] if folder.is_dir() else [""] * folder.exists()
-    strange = sorted(set(inside) - {GRAPH, WEIGHTS, LABELS, FACTS})
+    strange = sorted(set(inside) - PARTS)
     if strange:
         raise BundleError(
             found=f"{folder / strange[0]}, which is no part of a model",

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convscope.data.dataset import read_samples
-from convscope.data.decoding import Square, decode_file, decode_files
+from convscope.data.decoding import decode_file, decode_files
+from convscope.deployment.inside import Inside, open_inside
 from convscope.errors import FolderError, RecipeError
 from convscope.evaluation.evaluation import evaluate, images_of
 from convscope.explanation import figures
-from convscope.explanation.activations import activations_of
-from convscope.explanation.filters import convolutions_of, filters_of
-from convscope.explanation.heatmaps import grad_cam
-from convscope.explanation.network import Network, load_network
 from convscope.explanation.report import Drawing, Section, write_report
 from convscope.run import Run, open_run, read_json, read_table
 from convscope.terminal import plural, progress
@@ -25,8 +22,6 @@ from convscope.terminal import plural, progress
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
-
-    from convscope.recipe import Recipe
 
 GRID_IMAGES = 24
 MISTAKES_SHOWN = 24
@@ -51,7 +46,7 @@ def explain(
     class_name: str | None = None,
     input_channel: int = 0,
 ) -> Path:
-    """Draw what a trained network sees, as PNG files and as report.html.
+    """Draw what a trained network sees, as PNG files and as report.html. Needs no TensorFlow.
 
     Args:
         path: the run folder.
@@ -67,10 +62,10 @@ def explain(
         RecipeError: no such class or channel.
     """
     run = open_run(path)
-    network = load_network(run)
-    target = None if class_name is None else _class_index(network, class_name)
-    chosen = [_named(network, Path(image)) for image in images]
-    held_out = _held_out(run, network)
+    inside = open_inside(path)
+    target = None if class_name is None else _class_index(inside, class_name)
+    chosen = [_named(inside, Path(image)) for image in images]
+    held_out = _held_out(run, inside)
     if not held_out and not chosen:
         raise FolderError(
             found=f"none of the run's held-out images in {images_of(run)}",
@@ -79,10 +74,10 @@ def explain(
         )
     folder = out or run.path
     sections = [
-        Section("Overview", "全貌", tuple(_overview(run, held_out))),
-        Section("Filters", "滤波器", tuple(_filters(network, input_channel))),
+        Section("Overview", "全貌", tuple(_overview(run, inside, held_out))),
+        Section("Filters", "滤波器", tuple(_filters(inside, input_channel))),
         *(
-            Section(f"Image {photo.name}", "图像", tuple(_inside(network, photo, number, target)))
+            Section(f"Image {photo.name}", "图像", tuple(_draw_inside(inside, photo, number, target)))
             for number, photo in enumerate(chosen or _one_per_class(held_out), 1)
         ),
     ]
@@ -93,7 +88,7 @@ def explain(
     return write_report(folder / "report.html", run=run, sections=sections, figures=folder / "figures")
 
 
-def _overview(run: Run, held_out: Sequence[Photo]) -> Iterator[Drawing]:
+def _overview(run: Run, inside: Inside, held_out: Sequence[Photo]) -> Iterator[Drawing]:
     """Learning curves, confusion, a grid of held-out images, mistakes."""
     if not _is_judged(run):
         evaluate(run.path)
@@ -112,7 +107,7 @@ def _overview(run: Run, held_out: Sequence[Photo]) -> Iterator[Drawing]:
         guesses = [classes[int(photo.probabilities.argmax())] for photo in held_out]
         truths = [photo.true or "" for photo in held_out]
         yield Drawing("images", "Held-out images", "留出图像", figures.plot_images(grid, truths, guesses))
-    if (figure := _mistakes(run)) is not None:
+    if (figure := _mistakes(run, inside)) is not None:
         yield Drawing("mistakes", "Mistakes, worst first", "错误示例", figure)
 
 
@@ -122,9 +117,9 @@ def _is_judged(run: Run) -> bool:
     return judged.exists() and judged.stat().st_mtime >= model.stat().st_mtime
 
 
-def _mistakes(run: Run) -> Figure | None:
+def _mistakes(run: Run, inside: Inside) -> Figure | None:
     rows = read_table(run.path / "mistakes.csv")[:MISTAKES_SHOWN]
-    decoded = decode_files([images_of(run) / row["path"] for row in rows], _square(run.recipe))
+    decoded = decode_files([images_of(run) / row["path"] for row in rows], inside.bundle.square)
     shown = [(row, each.image) for row, each in zip(rows, decoded, strict=True) if each.image is not None]
     if not shown:
         return None
@@ -133,35 +128,33 @@ def _mistakes(run: Run) -> Figure | None:
     return figures.plot_mistakes(images, true, predicted, [float(row["confidence"]) for row, _ in shown])
 
 
-def _filters(network: Network, input_channel: int) -> Iterator[Drawing]:
+def _filters(inside: Inside, input_channel: int) -> Iterator[Drawing]:
     """The filters of every convolution, for one of its input channels."""
-    names = convolutions_of(network.model)
-    widest = max(filters_of(network.model, name).shape[2] for name in names)
+    filters = {name: inside.filters(name) for name in inside.convolutions}
+    widest = max(weights.shape[2] for weights in filters.values())
     if not 0 <= input_channel < widest:
         raise RecipeError(found=f"input channel {input_channel}", expected=f"0 to {widest - 1}", fix="change --channel")
-    for name in names:
-        weights = filters_of(network.model, name)
+    for name, weights in filters.items():
         channel = min(input_channel, weights.shape[2] - 1)
         figure = figures.plot_filters(weights, input_channel=channel, title=name)
         yield Drawing(f"filters_{name}", f"Filters of {name}", "滤波器", figure)
 
 
-def _inside(network: Network, photo: Photo, number: int, target: int | None) -> Iterator[Drawing]:
-    """One image: the scores of its classes, where the network looked, and what each convolution makes of it."""
-    index = int(photo.probabilities.argmax()) if target is None else target
-    name = network.classes[index]
-    scores = figures.plot_scores(photo.probabilities, network.classes)
+def _draw_inside(inside: Inside, photo: Photo, number: int, target: int | None) -> Iterator[Drawing]:
+    """One image: the scores of its classes, where the network looked, and what each block makes of it."""
+    classes, look = inside.bundle.classes, inside.look(photo.image)
+    index = int(look.probabilities.argmax()) if target is None else target
+    scores = figures.plot_scores(look.probabilities, classes)
     yield Drawing(f"image{number}_scores", "Score of each class", "各类得分", scores)
-    heat = grad_cam(network.model, photo.image, index)
-    figure = figures.plot_heatmap(photo.image, heat, title=f"what speaks for {name}")
+    name = classes[index]
+    figure = figures.plot_heatmap(photo.image, look.heat[..., index], title=f"what speaks for {name}")
     yield Drawing(f"image{number}_heatmap", f"Where it looks for {name} (Grad-CAM)", "热力图", figure)
-    layers = convolutions_of(network.model)
-    for layer, activation in activations_of(network.model, photo.image, layers).items():
-        figure = figures.plot_activations(activation, title=f"{layer}: {plural(activation.shape[2], 'channel')}")
-        yield Drawing(f"image{number}_{layer}", f"What {layer} makes of it", "激活", figure)
+    for block, activation in look.activations.items():
+        figure = figures.plot_activations(activation, title=f"{block}: {plural(activation.shape[2], 'channel')}")
+        yield Drawing(f"image{number}_{block}", f"What {block} makes of it", "激活", figure)
 
 
-def _held_out(run: Run, network: Network) -> list[Photo]:
+def _held_out(run: Run, inside: Inside) -> list[Photo]:
     """Some images that the network did not learn from, the classes in turn; those that are gone are passed over."""
     samples = [sample for sample in read_samples(run.data_file) if sample.split in ("validation", "test")]
     turns: dict[str, int] = {}
@@ -173,9 +166,9 @@ def _held_out(run: Run, network: Network) -> list[Photo]:
     for _, label, path in sorted(order):
         if len(photos) == GRID_IMAGES:
             break
-        decoded = decode_file(images_of(run) / path, _square(network.recipe))
+        decoded = decode_file(images_of(run) / path, inside.bundle.square)
         if decoded.image is not None:
-            photos.append(_photo(network, path, decoded.image, label))
+            photos.append(_photo(inside, path, decoded.image, label))
     return photos
 
 
@@ -184,25 +177,20 @@ def _one_per_class(held_out: Sequence[Photo]) -> list[Photo]:
     return sorted(first.values(), key=lambda photo: str(photo.true))[:IMAGES_LOOKED_INTO]
 
 
-def _named(network: Network, path: Path) -> Photo:
+def _named(inside: Inside, path: Path) -> Photo:
     """An image that the person wants looked into."""
-    decoded = decode_file(path, _square(network.recipe))
+    decoded = decode_file(path, inside.bundle.square)
     if decoded.image is None:
         raise FolderError(found=f"{path}: {decoded.reason}", expected="an image", fix="name another")
-    return _photo(network, path.name, decoded.image, None)
+    return _photo(inside, path.name, decoded.image, None)
 
 
-def _photo(network: Network, name: str, image: NDArray[np.uint8], true: str | None) -> Photo:
-    return Photo(name, image, true, network.model(image[np.newaxis], training=False).numpy()[0])
+def _photo(inside: Inside, name: str, image: NDArray[np.uint8], true: str | None) -> Photo:
+    return Photo(name, image, true, inside.bundle.predict(image[np.newaxis])[0])
 
 
-def _class_index(network: Network, name: str) -> int:
-    if name not in network.classes:
-        raise RecipeError(
-            found=f"class {name!r}", expected=f"one of {', '.join(network.classes[:20])}", fix="change --class"
-        )
-    return network.classes.index(name)
-
-
-def _square(recipe: Recipe) -> Square:
-    return Square(recipe.image_size, recipe.fit, recipe.channels)
+def _class_index(inside: Inside, name: str) -> int:
+    classes = inside.bundle.classes
+    if name not in classes:
+        raise RecipeError(found=f"class {name!r}", expected=f"one of {', '.join(classes[:20])}", fix="change --class")
+    return classes.index(name)

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convscope.models.catalog import convolutions_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-def convolutions_of(model: Any) -> tuple[str, ...]:
-    """The names of a network's convolutions, first to last."""
-    return tuple(layer.name for layer in model.layers if layer.__class__.__name__ == "Conv2D")
 
 
 def filters_of(model: Any, layer: str) -> NDArray[np.float32]:

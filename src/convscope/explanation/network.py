@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from convscope.deployment.bundle import open_bundle
-from convscope.deployment.sealing import WEIGHTS
+from convscope.deployment.inside import WEIGHTS
 from convscope.errors import RunError
 from convscope.models.catalog import build_network, set_weights
 from convscope.recipe import Recipe

@@ -48,6 +48,11 @@ def count_operations(model: Any, size: int) -> int:
     )
 
 
+def convolutions_of(model: Any) -> tuple[str, ...]:
+    """The names of a network's convolutions, first to last."""
+    return tuple(layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+
+
 def outputs_of(model: Any, *names: str) -> Any:
     """The same network and weights, ending in the layers `names`; a dictionary by name."""
     return keras.Model(model.input, {name: model.get_layer(name).output for name in names})

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 WARMUP = 0.15  # share of the steps in which one-cycle goes up
 JUDGED_AT_ONCE = 256  # images per evaluation step
 WHITENED_IMAGES = 2000  # that the first filters of `compact` are made from
-COMPARED_IMAGES = 32  # on which a saved model must answer as the network does
 
 
 class Learner:
@@ -204,12 +203,11 @@ class Learner:
             BundleError: the bundle does not answer as the network does.
         """
         place = Path(folder)
-        sample = self.dataset.images[self.dataset.rows("validation")[:COMPARED_IMAGES]]
         model = self.model
         if self.precision != "float32":
             model = build_network(self.recipe, len(self.dataset.classes))
             set_weights(model, read_weights(self.model))
-        seal_model(place, model, self.recipe, classes=self.dataset.classes, sample=sample)
+        seal_model(place, model, self.recipe, self.dataset)
         return place
 
     def rehearse(self, size: int) -> None:

