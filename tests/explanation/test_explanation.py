@@ -100,9 +100,10 @@ def test_named_images_are_looked_into(copy: Run, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_filters_are_those_of_the_channel_that_is_asked_for(trained: Run, explained: Path, tmp_path: Path) -> None:
     """`--channel 2` draws the weights of the third input of each convolution, as `plot_filters` does."""
+    from safetensors.numpy import load_file
+
     from convscope.explanation import figures
     from convscope.explanation.explanation import explain
-    from safetensors.numpy import load_file
 
     explain(trained.path, out=tmp_path, input_channel=2)
     weights = load_file(trained.model / "weights.safetensors")
