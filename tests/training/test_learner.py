@@ -17,7 +17,7 @@ from numpy_network import cross_entropies, logits_of, softmax
 from convscope.data.dataset import Dataset
 from convscope.data.splits import Sample
 from convscope.deployment.bundle import open_bundle
-from convscope.errors import BundleError, FolderError
+from convscope.errors import BundleError, FolderError, RecipeError
 from convscope.models.catalog import read_weights, set_weights
 from convscope.recipe import Recipe
 from convscope.training.checkpoint import Checkpoint
@@ -27,7 +27,15 @@ from convscope.training.progress import Epoch
 pytestmark = pytest.mark.tensorflow
 
 RECIPE = Recipe(
-    network="classic", image_size=8, channels=1, filters=(4,), dense_units=8, batch_size=8, learning_rate=0.003, seed=3
+    network="classic",
+    image_size=8,
+    channels=1,
+    filters=(4,),
+    dense_units=8,
+    batch_size=8,
+    learning_rate=0.003,
+    precision="float32",  # so that figures agree with NumPy's on every processor
+    seed=3,
 )
 
 
@@ -353,3 +361,22 @@ def test_epochs_survive_json(dataset: Dataset) -> None:
     learner = Learner(dataset, RECIPE)
     (row,) = learner.fit()
     assert Epoch(**asdict(row)) == row
+
+
+def test_budget_is_for_train_alone(dataset: Dataset) -> None:
+    """A learner has no clock: a recipe with a budget is refused, not trained for another length."""
+    with pytest.raises(RecipeError, match="a budget of 60 s"):
+        Learner(dataset, RECIPE.with_changes({"budget": 60}))
+
+
+def test_steps_beyond_the_plan_are_refused(dataset: Dataset) -> None:
+    """Where the learning rate has come down to nothing there is nothing to learn: that is said, and no step taken."""
+    learner = Learner(dataset, RECIPE.with_changes({"schedule": "one-cycle", "steps": 4}))
+    learner.fit(steps=3)
+    with pytest.raises(RecipeError, match="5 steps in all, where the learning rate is planned to end after 4"):
+        learner.fit(steps=2)
+    assert learner.step == 3
+    learner.fit(steps=1)
+    constant = Learner(dataset, RECIPE.with_changes({"schedule": "constant", "steps": 4}))
+    constant.fit(steps=5)
+    assert constant.step == 5

@@ -35,7 +35,7 @@ def inside_graph(model: Any, shape: tuple[int, int, int]) -> Any:
 
     signature = [tf.TensorSpec((None, *shape), tf.uint8, name="image")]
     proto, _ = tf2onnx.convert.from_function(
-        tf.function(look, input_signature=signature), input_signature=signature, opset=OPSET
+        tf.function(look, input_signature=signature, autograph=False), input_signature=signature, opset=OPSET
     )
     return _name_batches(proto)
 

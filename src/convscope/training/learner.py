@@ -19,7 +19,7 @@ from convscope.data.batches import Lessons, Order, Prefetch, evaluation_batches,
 from convscope.data.dataset import Dataset, check_dataset, open_dataset
 from convscope.data.scaling import images_at
 from convscope.deployment.sealing import seal_model
-from convscope.errors import FolderError
+from convscope.errors import FolderError, RecipeError
 from convscope.models.catalog import build_network, read_weights, set_weights
 from convscope.models.compact import whiten
 from convscope.randomness import generator
@@ -65,10 +65,17 @@ class Learner:
 
     Raises:
         FolderError: the data cannot be trained on.
+        RecipeError: the recipe has a budget, which only the verb `train` can spend.
     """
 
     def __init__(self, data: str | Path | Dataset, recipe: Recipe | None = None, *, cache: Path | None = None) -> None:
         self.recipe = recipe or Recipe()
+        if self.recipe.budget is not None:
+            raise RecipeError(
+                found=f"a learner with a budget of {self.recipe.budget:g} s, which has no clock",
+                expected="a number of steps or epochs",
+                fix="use `convscope.train`, which spends a budget, or say steps",
+            )
         self.dataset = data if isinstance(data, Dataset) else open_dataset(Path(data), self.recipe, cache=cache)
         check_dataset(self.dataset, max_refused=self.recipe.max_refused)
         self.precision = choose_precision(self.recipe.precision)
@@ -114,14 +121,25 @@ class Learner:
 
         Raises:
             KeyboardInterrupt: on Ctrl-C, between two steps: the learner is whole, and `fit` goes on from there.
+            RecipeError: the plan of the learning rate ends before that.
         """
         num_steps = steps if steps is not None else self.steps_per_epoch * (1 if epochs is None else epochs)
+        self._check_planned(self.step + num_steps)
         before = len(self.history)
         with stop_requests() as is_stopped:
             for _ in self.steps(self.step + num_steps):
                 if is_stopped():
                     raise KeyboardInterrupt
         return self.history[before:]
+
+    def _check_planned(self, until: int) -> None:
+        if self.schedule.shape != "constant" and until > self.schedule.num_steps:
+            raise RecipeError(
+                found=f"{until:,} steps in all, where the learning rate is planned to end after"
+                f" {self.schedule.num_steps:,}",
+                expected="at most as many steps as are planned",
+                fix="plan more, such as Recipe(epochs=...), or take Recipe(schedule='constant')",
+            )
 
     def steps(self, until: int, *, judge_last: bool = False) -> Iterator[Epoch | None]:
         """Learn up to step `until`, pausing after each step; yields the epoch's row where one was completed, else None.

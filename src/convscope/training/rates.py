@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ def find_rate(data: Path, recipe: Recipe | None = None, *, out: Path | None = No
     recipe = recipe or Recipe()
     dataset = open_dataset(Path(data), recipe, cache=cache)
     tell_dataset(dataset)
-    rates = try_rates(Learner(dataset, recipe))
+    rates = try_rates(Learner(dataset, replace(recipe, budget=None)))
     figure = plot_rates(rates, chosen=recipe.learning_rate)
     folder = count_up(RUNS) if out is None else Path(out)
     columns = (rates.learning_rates.tolist(), rates.losses.tolist(), rates.smoothed.tolist())

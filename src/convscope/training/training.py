@@ -69,7 +69,7 @@ def train(
     dataset = open_dataset(Path(data), recipe, cache=cache)
     tell_dataset(dataset)
     check_dataset(dataset, max_refused=recipe.max_refused)
-    learner = Learner(dataset, recipe)
+    learner = Learner(dataset, replace(recipe, budget=None))
     if recipe.budget is not None:
         learner.set_num_steps(fit_into(learner, recipe.budget))
     run = old or new_run(out, recipe=learner.recipe, data=Path(data))
