@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -23,7 +23,15 @@ from convscope.errors import ConvscopeError, Interrupted, MissingExtra, RunError
 from convscope.recipe import BY_NETWORK, Recipe
 from convscope.terminal import plural, printable, remarks
 
+if TYPE_CHECKING:
+    from convscope.deployment.prediction import Predictions
+
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+EXTRAS = {  # what brings a module; all others come with `train`
+    "pyarrow": "parquet",
+    **dict.fromkeys(("fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"), "serve"),
+    **dict.fromkeys(("matplotlib", "jinja2"), "explain"),
+}
 DONE, BUG, WRONG, UNREADABLE, STOPPED = 0, 1, 2, 3, 130
 
 
@@ -126,6 +134,15 @@ def number(word: str | float) -> float:
         raise typer.BadParameter(f"{text!r} is not a number such as 0.05 or 5%") from None
 
 
+def shard_numbers(text: str) -> tuple[int, int]:
+    """`3/16`: the third of sixteen."""
+    try:
+        number, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a shard such as 3/16") from None
+    return number, count
+
+
 def duration(text: str) -> float:
     """`10m`, `25s`, `1h`, or seconds."""
     try:
@@ -140,6 +157,12 @@ def numbers(text: str, *, kind: type) -> tuple[Any, ...]:
         return tuple(kind(part) for part in text.split(",") if part)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a list of numbers such as 32,32,64") from None
+
+
+UnreadableOption = Annotated[
+    float,
+    typer.Option(parser=number, metavar="NUMBER", help="share of unreadable images above which the exit code is 3"),
+]
 
 
 @app.command()
@@ -239,33 +262,112 @@ def explain(
 def predict(
     run: ModelArgument,
     images: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="IMAGES...", help="files, folders, globs, or - for a list on standard input", show_default=False
+            metavar="IMAGES", help="files, folders, globs, or - for a list on standard input", show_default=False
         ),
-    ],
+    ] = None,
     *,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="the table [default: standard output]")] = None,
     format: Annotated[
-        Literal["csv", "reference"], typer.Option(help="`reference`: a column for each class, and id")
+        Literal["csv", "jsonl", "parquet", "reference"],
+        typer.Option(help="`reference`: a column for each class, and id"),
     ] = "csv",
-    max_unreadable: Annotated[
+    top: Annotated[int, typer.Option(min=0, metavar="N", help="also rank the N best classes of each image")] = 0,
+    min_confidence: Annotated[
         float,
-        typer.Option(parser=number, metavar="NUMBER", help="share of unreadable images above which the exit code is 3"),
-    ] = 0.05,
+        typer.Option(parser=number, metavar="NUMBER", help="below it an image gets no label, and the status `unsure`"),
+    ] = 0.0,
+    shard: Annotated[
+        Any,  # typing it would load what `predict` needs
+        typer.Option(parser=shard_numbers, metavar="N/M", help="only the Nth of M parts; `merge` joins their tables"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with the unfinished table at --out; needs no IMAGES")
+    ] = False,
+    max_unreadable: UnreadableOption = 0.05,
 ) -> None:
     """Classify images: one row for each, in order. Needs no TensorFlow."""
+    if not images and not resume:
+        raise typer.BadParameter("Missing argument 'IMAGES...'; only --resume needs none")
+    from convscope.deployment.origin import Shard
     from convscope.deployment.prediction import predict
+    from convscope.deployment.rows import Table
 
-    done = predict(run, images, out=out, format=format)
+    table = Table(format=format, top=top, min_confidence=min_confidence)
+    part = None if shard is None else Shard(*shard)
+    _tell_predictions(predict(run, images or (), out=out, table=table, shard=part, resume=resume), max_unreadable)
+
+
+@app.command()
+def merge(
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="PART...", help="the tables of all shards", show_default=False)
+    ],
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="the table of all images", show_default=False)],
+    max_unreadable: UnreadableOption = 0.05,
+) -> None:
+    """Join the tables of `predict --shard`, if none is missing or double."""
+    from convscope.deployment.merging import merge
+
+    _tell_predictions(merge(tables, out=out), max_unreadable)
+
+
+def _tell_predictions(done: Predictions, max_unreadable: float) -> None:
+    """Say what is in a table of predictions, and end with 3 where more is unreadable than is allowed."""
     if done.unreadable:
         remarks().print(
             f"{done.unreadable:,} of {plural(done.count, 'image')} unreadable: their rows say why", markup=False
         )
-    if out is not None:
-        remarks().print(f"{plural(done.count, 'row')} in {out}", markup=False)
+    if done.out is not None:
+        remarks().print(f"{plural(done.count, 'row')} in {done.out}", markup=False)
     if done.unreadable > max_unreadable * done.count:
         raise typer.Exit(UNREADABLE)
+
+
+@app.command()
+def verify(
+    model: ModelArgument,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="the figures as JSON on standard output")] = False,
+) -> None:
+    """Say whether a model answers here as it did where it was written."""
+    from convscope.deployment.verification import verify
+
+    found = verify(model)
+    print(json.dumps(found.to_json()) if as_json else found.describe())
+    found.check()
+
+
+@app.command()
+def serve(
+    model: ModelArgument,
+    *,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="whoever reaches it may use the model")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free")] = 8000,
+    queue: Annotated[int, typer.Option(min=1, metavar="N", help="images that may wait; more are refused")] = 256,
+    deadline: Annotated[
+        Any, typer.Option(parser=duration, metavar="TIME", help="for an answer [default: 10s]", show_default=False)
+    ] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="clients need this key [default: $CONVSCOPE_API_KEY, or none]")
+    ] = None,
+    cors_origin: Annotated[
+        str | None, typer.Option(metavar="ORIGIN", help="whose pages may ask, such as https://example.org")
+    ] = None,
+) -> None:
+    """Answer over HTTP, with a page to try it at. Needs no TensorFlow."""
+    from convscope.deployment.serving.service import DEADLINE_SECONDS, Settings
+    from convscope.deployment.serving.serving import read_key, serve
+
+    settings = Settings(
+        queue=queue,
+        deadline=DEADLINE_SECONDS if deadline is None else deadline,
+        api_key=read_key(api_key_file),
+        cors_origin=cors_origin,
+    )
+    serve(model, host=host, port=port, settings=settings)
 
 
 @app.command()
@@ -326,7 +428,8 @@ def _told(error: Exception, command: str) -> ConvscopeError:
     if isinstance(error, ConvscopeError):
         return error
     if isinstance(error, ModuleNotFoundError):
-        return MissingExtra(command=command, module=str(error.name), extra="train")
+        module = str(error.name)
+        return MissingExtra(command=command, module=module, extra=EXTRAS.get(module.partition(".")[0], "train"))
     return ConvscopeError(  # what is wrong with images has been told in its place: this is about writing
         found=str(error),
         expected="a place to write to, with room and permission",

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import random
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from commands import environment
-from drawing import draw, refused_files, write_folder
+from commands import Command, environment
+from drawing import VARIED, draw, refused_files, write_folder
 from PIL import Image
 from tiny_model import TinyModel, random_model
 
 from convscope.data.decoding import Square, decode_file
 from convscope.data.image import read_image
-from convscope.deployment.bundle import open_bundle
-from convscope.deployment.prediction import COLUMNS, answer_files, list_inputs, predict
-from convscope.errors import FolderError
+from convscope.deployment.answering import BATCH_IMAGES
+from convscope.deployment.origin import Shard
+from convscope.deployment.parts import parts_folder
+from convscope.deployment.prediction import command_to_resume, predict
+from convscope.deployment.rows import Format, Table
+from convscope.deployment.shards import read_shard
+from convscope.errors import FolderError, RunError
 
 CLASSES = ("ring", 'a, "b"', "狗")  # as little in alphabetical order as a model's classes need to be
 SQUARE = Square(8, "pad")
@@ -81,12 +89,15 @@ def check_rows(model: TinyModel, rows: Sequence[dict[str, str]], paths: Sequence
 
 
 def test_order_survives_shuffles_and_bad_files(model: TinyModel, file: Path, tmp_path: Path) -> None:
-    """300 inputs in random order, bad files and repetitions among them, through all cores: every row is its own."""
+    """300 inputs in random order, bad, misnamed and repeated ones among them, on all cores: every row is its own."""
     paths = [str(path) for path in write_folder(tmp_path / "photos", per_class=50, size=12).rglob("*.png")]
     for name, (content, _) in refused_files().items():
         (tmp_path / name).write_bytes(content)
         paths += [str(tmp_path / name)] * 3
-    paths += [str(tmp_path / "missing.png"), str(tmp_path / "missing.png"), *paths[:124]]
+    for name, format in (("jpeg.png", "jpeg"), ("webp.jpg", "webp"), ("gif.tiff", "gif")):
+        (tmp_path / name).write_bytes(VARIED[format])
+        paths.append(str(tmp_path / name))
+    paths += [str(tmp_path / "missing.png"), str(tmp_path / "missing.png"), *paths[:121]]
     random.Random(0).shuffle(paths)
     assert len(paths) == 300
     done = predict(file, paths, out=tmp_path / "out.csv")
@@ -112,13 +123,12 @@ def test_columns_of_csv(file: Path, photos: Path, tmp_path: Path) -> None:
     predict(file, [str(photos)], out=tmp_path / "out.csv")
     header = tmp_path.joinpath("out.csv").read_text(encoding="utf-8").partition("\n")[0]
     assert header == 'path,label,confidence,status,error,ring,"a, ""b""",狗'
-    assert COLUMNS == ("path", "label", "confidence", "status", "error")
 
 
 def test_columns_of_reference(model: TinyModel, file: Path, photos: Path, tmp_path: Path) -> None:
     """The reference's table: one column for each class, and the file's name without folder and suffix as `id`."""
     paths = [str(photos / "disc" / "001.png"), str(tmp_path / "no.such.jpg"), str(photos / "bar" / "000.png")]
-    predict(file, paths, out=tmp_path / "out.csv", format="reference")
+    predict(file, paths, out=tmp_path / "out.csv", table=Table(format="reference"))
     header, *rows = csv.reader(io.StringIO((tmp_path / "out.csv").read_text(encoding="utf-8"), newline=""))
     assert header == [*CLASSES, "id"]
     assert [row[-1] for row in rows] == ["001", "no.such", "000"]
@@ -137,46 +147,6 @@ def test_unreadable_rows_say_why(file: Path, tmp_path: Path) -> None:
     rows = read(tmp_path / "out.csv")
     assert [row["error"] for row in rows] == [reason for _, reason in files.values()]
     assert {row["label"] + row["confidence"] + "".join(row[name] for name in CLASSES) for row in rows} == {""}
-
-
-def test_folders_are_searched_in_depth(tmp_path: Path) -> None:
-    """Each folder's images and then its sub-folders', in order; hidden ones and other files are passed over."""
-    for name in ("b/two.png", "a/deep/one.JPG", "top.webp", ".hidden/no.png", "a/.no.png", "a/notes.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = list(list_inputs([str(tmp_path)]))
-    assert found == [str(tmp_path / name) for name in ("top.webp", "a/deep/one.JPG", "b/two.png")]
-
-
-def test_globs_are_spelled_out(tmp_path: Path) -> None:
-    """A glob names its files in order, and those of the folders that it matches, as a shell would."""
-    for name in ("x/1.png", "x/2.png", "y/3.png", "4.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-
-    def listed(pattern: str) -> list[str]:
-        return [os.path.relpath(path, tmp_path) for path in list_inputs([str(tmp_path / pattern)])]
-
-    assert listed("x/*.png") == ["x/1.png", "x/2.png"]
-    assert listed("*") == ["4.png", "x/1.png", "x/2.png", "y/3.png"]
-    assert listed("**") == ["4.png", "x/1.png", "x/2.png", "y/3.png"]
-    assert listed("?/[23].png") == ["x/2.png", "y/3.png"]
-
-
-def test_brackets_in_a_name_are_a_name_first(tmp_path: Path) -> None:
-    """A file that is called like a glob is that file; a glob without a match stays, to be an unreadable row."""
-    (tmp_path / "[1].png").touch()
-    (tmp_path / "1.png").touch()
-    names = [str(tmp_path / "[1].png"), str(tmp_path / "[2].png")]
-    assert list(list_inputs(names)) == names
-
-
-def test_dash_reads_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`-` is a list of paths on standard input, one a line of any system, each byte for byte, blank lines left out."""
-    lines = b"one.png\r\n\n two, .png\nthree\x0b\xe2\x80\xa8.png\n\xff.png\nlast.png"
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines), "utf-8"))
-    listed = list(list_inputs(["first.png", "-"]))
-    assert listed == ["first.png", "one.png", " two, .png", "three\x0b\u2028.png", "\udcff.png", "last.png"]
 
 
 def test_nothing_to_classify_is_an_error(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,19 +177,73 @@ def test_table_without_out_goes_to_standard_output(
     assert done.out is None
 
 
-def test_answers_come_before_the_last_file_is_read(file: Path, photos: Path) -> None:
-    """Answers flow: the first is there while most files still wait, so memory does not grow with their number."""
-    paths = [str(photos / "disc" / "000.png")] * 100_000
-    answers = answer_files(open_bundle(file), paths)
-    started = time.monotonic()
-    assert next(answers).path == paths[0]
-    answers.close()
-    assert time.monotonic() - started < 10.0  # all of them take a minute
+def test_what_is_no_file_is_written_as_it_is(file: Path, photos: Path) -> None:
+    """`--out /dev/null` is no table that one could go on with, and nothing is left beside it."""
+    done = predict(file, [str(photos / "disc")], out=Path(os.devnull))
+    assert (done.count, done.unreadable) == (20, 0)
+    assert not parts_folder(Path(os.devnull)).exists()
+
+
+@pytest.mark.parametrize("out", [None, Path(os.devnull)])
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ({"resume": True}, "--resume or --shard"),
+        ({"shard": Shard(1, 2)}, "--resume or --shard"),
+        ({"table": Table(format="parquet")}, "--format parquet"),
+    ],
+)
+def test_what_needs_a_file_is_refused_without_one(
+    file: Path, photos: Path, out: Path | None, words: dict[str, Any], found: str
+) -> None:
+    """There is nothing to go on with on standard output, and Parquet is nothing for a terminal."""
+    with pytest.raises(RunError) as caught:
+        predict(file, [str(photos)], out=out, **words)
+    assert caught.value.found.startswith(f"{found}, but the table goes to ")
+
+
+def test_finished_table_is_alone(file: Path, photos: Path, tmp_path: Path) -> None:
+    """Nothing but the table, which may replace an old one; with `resume` too, where nothing was begun."""
+    for resume in (False, True):
+        predict(file, [str(photos)], out=tmp_path / "to" / "out.csv", resume=resume)
+        assert os.listdir(tmp_path / "to") == ["out.csv"]
+
+
+def test_shard_says_what_it_is(file: Path, photos: Path, tmp_path: Path) -> None:
+    """A shard's table has its stretch of the rows, and a file beside it that says which."""
+    done = predict(file, [str(photos)], out=tmp_path / "part.csv", shard=Shard(2, 7))
+    predict(file, [str(photos)], out=tmp_path / "whole.csv")
+    first, last = Shard(2, 7).stretch(60)
+    assert read(tmp_path / "part.csv") == read(tmp_path / "whole.csv")[first:last]
+    assert done.count == last - first
+    assert read_shard(tmp_path / "part.csv").origin.shard == Shard(2, 7)
+    assert sorted(os.listdir(tmp_path)) == ["part.csv", "part.csv.json", "whole.csv"]
+
+
+def test_resumed_command_has_every_choice(tmp_path: Path) -> None:
+    """What shapes the rows is in the command that goes on, and the images are not: they are known."""
+    table = Table(format="jsonl", top=2, min_confidence=0.8)
+    command = command_to_resume(Path("a run"), tmp_path / "out", table=table, shard=Shard(3, 4))
+    words = "--resume --format jsonl --top 2 --min-confidence 0.8 --shard 3/4"
+    assert command.endswith(f"predict 'a run' --out {tmp_path / 'out'} {words}")
+
+
+def test_missing_pyarrow_is_told(
+    cli: Command, file: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parquet without the extra: which one to install, before anything is predicted; other formats do not need it."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "convscope.deployment.parquet", raising=False)
+    ended = cli("predict", file, photos, "--out", tmp_path / "out.parquet", "--format", "parquet")
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1] == "fix:      pip install 'convscope[parquet]'"
+    assert os.listdir(tmp_path) == []
+    assert cli("predict", file, photos, "--out", tmp_path / "out.jsonl", "--format", "jsonl").code == 0
 
 
 WITH_SMALL_FILES = """
 import resource, runpy, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000))
 sys.argv[0] = "convscope"
 runpy.run_module("convscope", run_name="__main__")
 """
@@ -227,45 +251,146 @@ runpy.run_module("convscope", run_name="__main__")
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="limits files as POSIX does")
-def test_nothing_stands_under_the_name_when_it_fails(file: Path, photos: Path, tmp_path: Path) -> None:
-    """When the disk is full in the middle, an old table stays as it was and no part is left; the error has 3 lines."""
+def test_full_disk_costs_nothing_that_is_done(file: Path, photos: Path, tmp_path: Path) -> None:
+    """When the disk is full, an old table stays as it was and the error has 3 lines; with room one can go on."""
     out = tmp_path / "out.csv"
     out.write_text("old")
-    images = [str(photos / "disc" / "000.png")] * 1000  # 60 kB of rows
+    images = "\n".join([str(photos / "disc" / "000.png")] * 1000)  # 60 kB of names, over 80 kB of rows
     command = [sys.executable, "-c", WITH_SMALL_FILES, "predict", file, "-", "--out", out]
-    ended = subprocess.run(command, input="\n".join(images), capture_output=True, text=True, env=environment())
+    ended = subprocess.run(command, input=images, capture_output=True, text=True, env=environment())
     assert ended.returncode == 2
-    found, wanted, fix = ended.stderr.splitlines()
+    found, wanted, fix = ended.stderr.splitlines()[-3:]
     assert found.startswith("found:    [Errno 27] File too large")
     assert (wanted.split()[0], fix.split()[0]) == ("expected:", "fix:")
     assert out.read_text() == "old"
+    assert predict(file, out=out, resume=True).count == 1000
     assert os.listdir(tmp_path) == ["out.csv"]
+
+
+WITH_SMALL_PARTS = """
+import runpy, sys
+from convscope.deployment import parts
+parts.PART_SECONDS = 0.0
+sys.argv[0] = "convscope"
+runpy.run_module("convscope", run_name="__main__")
+"""
+BATCHES = 60  # each of them a part
+
+
+@pytest.fixture
+def copies(photos: Path, tmp_path: Path) -> Path:
+    """A folder of 60 batches of images, all different in name, some of them unreadable."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    sources = sorted(photos.rglob("*.png"))
+    for number in range(BATCHES * BATCH_IMAGES):
+        (folder / f"{number:05}.png").symlink_to(sources[number % 60] if number % 50 else "nowhere")
+    return folder
+
+
+def start_predicting(*words: object, **options: Any) -> subprocess.Popen[str]:
+    """`convscope predict WORDS...`, which keeps a part for each batch, in a group of its own."""
+    command = [sys.executable, "-c", WITH_SMALL_PARTS, "predict", *map(str, words)]
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, start_new_session=True, text=True, env=environment(), **options
+    )
+
+
+def wait_for_parts(child: subprocess.Popen[str], out: Path, count: int) -> None:
+    """Wait until so many parts are done; or the process has ended."""
+    while child.poll() is None and len(list(parts_folder(out).glob("0*"))) < count:
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_killed_and_resumed_is_as_if_never_stopped(file: Path, copies: Path, tmp_path: Path, format: Format) -> None:
+    """After two `kill -9` the table is that of an unbroken run byte for byte, and no row was predicted twice."""
+    if format == "parquet":
+        pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    predict(file, [str(copies)], out=whole, table=Table(format=format))
+    words = [file, copies, "--out", out, "--format", format, "--max-unreadable", "5%"]
+    for resume, count in (([], 5), (["--resume"], 30)):
+        child = start_predicting(*words, *resume)
+        wait_for_parts(child, out, count)
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate(timeout=60)
+        assert child.returncode == -signal.SIGKILL
+        assert not out.exists()
+    for image in sorted(copies.iterdir())[: 30 * BATCH_IMAGES]:
+        image.unlink()  # whoever read it again would find nothing
+    child = start_predicting(*[word for word in words if word != copies], "--resume")
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == 0, err
+    assert re.match(r"going on after [\d,]+ of 1,920 images\n", err)
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["copies", "out", "whole"]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends signals as POSIX does")
-@pytest.mark.parametrize(("number", "code", "left"), [(signal.SIGKILL, -9, 1), (signal.SIGINT, 130, 0)])
-def test_stopped_run_leaves_no_table(
-    file: Path, photos: Path, tmp_path: Path, number: signal.Signals, code: int, left: int
-) -> None:
-    """Killed, it leaves at most a hidden part; stopped by Ctrl-C, nothing, and ends with 130."""
-    images = tmp_path / "list.txt"
-    images.write_text(f"{photos / 'disc' / '000.png'}\n" * 100_000)
-    (tmp_path / "to").mkdir()
-    command = [sys.executable, "-m", "convscope", "predict", file, "-", "--out", tmp_path / "to" / "out.csv"]
-    with images.open() as lines:
-        child = subprocess.Popen(
-            command, stdin=lines, stderr=subprocess.PIPE, start_new_session=True, text=True, env=environment()
-        )
-        while child.poll() is None and not sum(part.stat().st_size for part in (tmp_path / "to").iterdir()):
-            time.sleep(0.02)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_run_says_how_to_go_on(file: Path, copies: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM: exit code 130, what is done stays, and the command that is printed ends it."""
+    out, whole = tmp_path / "out.csv", tmp_path / "whole.csv"
+    listed = "".join(f"{image}\n" for image in sorted(copies.iterdir()))
+    (tmp_path / "list.txt").write_text(listed)
+    with (tmp_path / "list.txt").open() as lines:
+        child = start_predicting(file, "-", "--out", out, "--top", "2", "--shard", "1/1", stdin=lines)
+        wait_for_parts(child, out, 3)
         os.killpg(child.pid, number)
-        _, err = child.communicate(timeout=30)
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    stopped, saved, resume = err.splitlines()[-3:]
+    assert re.fullmatch(r"stopped:  after [\d,]+ of 1,920 images", stopped)
+    assert saved == f"saved:    their rows, in {parts_folder(out)}"
+    assert not out.exists()
+    words = shlex.split(resume.removeprefix("resume:"))
+    child = start_predicting(*words[words.index("predict") + 1 :])
+    assert child.communicate(timeout=120)[1].endswith(f"1,920 rows in {out}\n")
+    predict(file, listed.splitlines(), out=whole, table=Table(top=2))
+    assert out.read_bytes() == whole.read_bytes()
+    assert read_shard(out).is_intact
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("allowed", "code"), [("1%", 3), ("5%", 0)])
+def test_unreadable_share_counts_every_part(file: Path, copies: Path, tmp_path: Path, allowed: str, code: int) -> None:
+    """A run that was killed ends with the exit code of one that was not: 39 of 1,920 are unreadable, 2.03 %."""
+    words = [file, copies, "--out", tmp_path / "out.csv", "--max-unreadable", allowed]
+    child = start_predicting(*words)
+    wait_for_parts(child, tmp_path / "out.csv", 55)
+    child.kill()
+    child.communicate(timeout=60)
+    child = start_predicting(*words, "--resume")
+    _, err = child.communicate(timeout=120)
     assert child.returncode == code, err
-    assert err == ("stopped\n" if number == signal.SIGINT else "")
-    names = os.listdir(tmp_path / "to")
-    assert len(names) == left
-    assert all(name.startswith(".") for name in names)
+    assert "39 of 1,920 images unreadable" in err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends signals as POSIX does")
+def test_stop_without_a_file_is_plain(file: Path, photos: Path) -> None:
+    """On standard output nothing is kept: Ctrl-C says `stopped` and ends with 130."""
+    child = start_predicting(file, *[photos / "disc" / "000.png"] * 3000, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    os.killpg(child.pid, signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (130, "stopped\n")
+
+
+def test_words_of_the_command_line(cli: Command, file: Path, photos: Path, tmp_path: Path) -> None:
+    """Each flag arrives: ranks, the least confidence, a shard, a format; and what is no shard is told."""
+    out = tmp_path / "out.jsonl"
+    words = ["--format", "jsonl", "--top", 1, "--min-confidence", "100%", "--shard", "2/3"]
+    assert cli("predict", file, photos, "--out", out, *words).code == 0
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 20
+    assert {(row["status"], row["label"], len(row["top"])) for row in rows} == {("unsure", None, 1)}
+    assert "3/16" in cli("predict", file, photos, "--out", out, "--shard", "three").err
 
 
 @pytest.mark.slow

@@ -1,190 +1,178 @@
 """The verb `predict`: files, folders and globs to one row of probabilities each, in order, on ONNX Runtime alone.
 
 Every input has its row, an unreadable one too, and each row carries its own path. Nothing is there under the output's
-name until everything is.
+name until everything is; what is done lies beside it, so that a run that was stopped or killed can be gone on with.
 """
 
 from __future__ import annotations
 
-import csv
-import glob
-import io
-import os
+import shlex
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TextIO
 
-import numpy as np
-
-from convscope.data.decoding import Decoded, decode_files
-from convscope.data.folder import Walk
-from convscope.deployment.bundle import Bundle, open_bundle
-from convscope.errors import FolderError
+from convscope.deployment.answering import Answer, answer_batches, open_for_answering
+from convscope.deployment.bundle import Bundle
+from convscope.deployment.inputs import InputList, read_inputs, write_inputs
+from convscope.deployment.origin import Origin, Shard
+from convscope.deployment.parts import Parts, gather, open_parts
+from convscope.deployment.rows import Table
+from convscope.deployment.shards import write_sidecar
+from convscope.deployment.tables import Writer, open_writer, text_writer
+from convscope.errors import FolderError, Interrupted, RunError
 from convscope.run import open_whole
-from convscope.terminal import printable, progress, remarks
+from convscope.terminal import plural, program, progress, remarks
+from convscope.training.interruption import stop_requests
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Format = Literal["csv", "reference"]
-COLUMNS = ("path", "label", "confidence", "status", "error")
-BATCH_IMAGES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model says of one file: the probabilities (classes,) float32, or the reason why there are none."""
-
-    path: str
-    reason: str
-    probabilities: NDArray[np.float32] | None
+WAITING_VALUES = 1_000_000  # numbers that wait in memory to become a part
+VALUES_OF_A_ROW = 16  # besides the probabilities: what a path and a row cost
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What `predict` did: how many inputs, how many unreadable, and where the table is (None: standard output)."""
+    """What was done: how many rows, how many of them unreadable, and where the table is (None: standard output)."""
 
     count: int
     unreadable: int
     out: Path | None
 
 
-def predict(model: Path, images: Iterable[str], *, out: Path | None = None, format: Format = "csv") -> Predictions:
+def predict(
+    model: Path,
+    images: Iterable[str] = (),
+    *,
+    out: Path | None = None,
+    table: Table | None = None,
+    shard: Shard | None = None,
+    resume: bool = False,
+) -> Predictions:
     """Classify images and write a table with one row for each input, in input order.
 
     Args:
         model: a run folder or a .onnx file.
         images: files, folders (searched in depth), globs, or `-` for a list of paths on standard input, one a line.
+            With `resume` none need to be named: they are those that the table was begun with.
         out: the table; it appears whole or not at all. None: standard output.
-        format: `csv` has path,label,confidence,status,error and a column for each class; `reference` a column for each
-            class and the file's name without suffix as `id`.
+        table: how its rows are shaped; None: CSV.
+        shard: only this stretch of the inputs; a JSON file beside the table then says which, for `merge`.
+        resume: go on with the table that was begun at `out`, or begin it where there is none yet.
 
     Raises:
         BundleError: the model cannot be used.
         FolderError: there is no input, or a folder stands where the table is to go.
+        RecipeError: the table cannot be shaped so.
+        RunError: an unfinished table stands in the way, or is made of something else than what is asked for.
+        Interrupted: Ctrl-C or SIGTERM; what is done is kept.
     """
-    bundle = open_bundle(model)
-    paths = list(list_inputs(images))
-    if not paths:
-        raise FolderError(found="no images", expected="files, folders with images, or globs", fix="check the paths")
+    table, shard_or_all = table or Table(), shard or Shard()
+    _check_out(out, table, in_parts=resume or shard is not None)
+    bundle = open_for_answering(model)
+    if out is None:
+        return _stream(sys.stdout, bundle, images, table)
+    if out.exists() and not out.is_file():  # a pipe, or /dev/null
+        with out.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return _stream(file, bundle, images, table)
+
+    def origin_of(inputs: InputList) -> Origin:
+        return Origin(
+            model=bundle.sha256,
+            classes=bundle.classes,
+            inputs=inputs.sha256,
+            total=inputs.count,
+            shard=shard_or_all,
+            table=table,
+        )
+
+    writer = open_writer(table, bundle.classes)
+    with open_parts(out, images, origin_of, resume=resume) as parts:
+        _fill(parts, bundle, writer, again=command_to_resume(model, out, table=table, shard=shard))
+        unreadable = sum(part.unreadable for part in parts.done())
+        with open_whole(out) as whole:
+            writer.join(whole, (part.path for part in parts.done()))
+        if shard is not None:
+            write_sidecar(out, parts.origin, unreadable=unreadable)
+        parts.finish()
+    return Predictions(parts.origin.count, unreadable, out)
+
+
+def _check_out(out: Path | None, table: Table, *, in_parts: bool) -> None:
+    """Refuse now what would be refused when the work is done."""
     if out is not None and out.is_dir():
         raise FolderError(
-            found=f"{out} is a folder", expected="a file for the table", fix=f"try {out / 'predictions.csv'}"
+            found=f"{out} is a folder",
+            expected="a file for the table",
+            fix=f"try {out / f'predictions.{table.suffix}'}",
         )
-    if out is not None:
-        with open_whole(out) as file:
-            unreadable = _write(io.TextIOWrapper(file, "utf-8", "surrogateescape", newline=""), bundle, paths, format)
-    else:
-        unreadable = _write(sys.stdout, bundle, paths, format)
-    return Predictions(len(paths), unreadable, out)
+    if (out is None or (out.exists() and not out.is_file())) and (in_parts or table.format == "parquet"):
+        what = "--resume or --shard" if in_parts else "--format parquet"
+        raise RunError(
+            found=f"{what}, but the table goes to {out or 'standard output'}",
+            expected="a file for the table",
+            fix="say which with --out",
+        )
 
 
-def answer_files(bundle: Bundle, paths: Sequence[str | Path]) -> Iterator[Answer]:
-    """The model's answer to each file, in order; decoding runs on all cores beside the network, memory stays flat."""
-    waiting: deque[tuple[str, Decoded]] = deque()
-    decoded = decode_files(paths, bundle.square)
-    for path, image in zip(paths, decoded, strict=True):
-        waiting.append((os.fspath(path), image))
-        if len(waiting) == BATCH_IMAGES:
-            yield from _answer_batch(bundle, waiting)
-    yield from _answer_batch(bundle, waiting)
-
-
-def list_inputs(images: Iterable[str]) -> Iterator[str]:
-    """The files that arguments name. A name that matches nothing stays as it is, and becomes an unreadable row.
-
-    Raises:
-        FolderError: a folder holds no image.
-    """
-    for name in images:
-        if name == "-":
-            yield from _list_stdin()
-        elif os.path.isdir(name):
-            yield from _list_folder(name)
-        elif not os.path.lexists(name) and (matches := sorted(glob.glob(name, recursive=True))):
-            yield from _list_matches(name, matches)
-        else:
-            yield name
-
-
-def _list_stdin() -> list[str]:
-    """One path a line, byte for byte: a name may hold every other sign that ends a line, or not be UTF-8."""
-    lines = (line.removesuffix(b"\r") for line in sys.stdin.buffer.read().split(b"\n"))
-    return [os.fsdecode(line) for line in lines if line]
-
-
-def _list_matches(pattern: str, matches: Sequence[str]) -> Iterator[str]:
-    """What a glob matches, as if a shell had spelled it out; `**` names what is in its folders itself."""
-    for match in matches:
-        if not os.path.isdir(match):
-            yield match
-        elif "**" not in pattern:
-            yield from _list_folder(match)
-
-
-def _list_folder(name: str) -> Iterator[str]:
-    walk = Walk(Path(name))
-    found = False
-    for path in walk.files(label=""):
-        found = True
-        yield os.path.join(name, path)
-    if walk.ignored:
-        passed = ", ".join(f"{count:,} {printable(kind)}" for kind, count in sorted(walk.ignored.items()))
-        told = f"{printable(name)}: passed over, since their names are not those of images: {passed}"
-        remarks().print(told, markup=False)
-    for item in walk.unreadable:
-        found = True
-        yield os.path.join(name, item.path)
-    if not found:
-        raise FolderError(found=f"no images in {name}", expected="a folder with images", fix="check the path")
-
-
-def _answer_batch(bundle: Bundle, waiting: deque[tuple[str, Decoded]]) -> Iterator[Answer]:
-    """Answer and empty the queue."""
-    images = [decoded.image for _, decoded in waiting if decoded.image is not None]
-    rows = iter(bundle.predict(np.stack(images))) if images else iter(())
-    while waiting:
-        path, decoded = waiting.popleft()
-        yield Answer(path, decoded.reason, None if decoded.image is None else next(rows))
-
-
-def _write(file: Any, bundle: Bundle, paths: list[str], format: Format) -> int:
-    """Write the table; returns how many inputs were unreadable."""
-    header, row_of = _table(bundle.classes, format)
-    plain = csv.writer(file, lineterminator="\n")
-    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # as `run.write_table` does
-    plain.writerow(header)
-    unreadable = 0
-    with progress("predicting", len(paths), unit="images") as bar:
-        for answer in answer_files(bundle, paths):
-            unreadable += answer.probabilities is None
-            (quoted if "\r" in answer.path else plain).writerow(row_of(answer))
-            bar.advance()
+def _stream(file: TextIO, bundle: Bundle, images: Iterable[str], table: Table) -> Predictions:
+    """Write rows as they come, to where nothing can be gone on with."""
+    writer = text_writer(table, bundle.classes)
+    with tempfile.TemporaryFile() as listed:
+        inputs = write_inputs(listed, images)
+        paths = read_inputs(listed, 0, inputs.count)
+        file.write(writer.header)
+        unreadable = 0
+        for answers in _answer(bundle, paths, first=0, count=inputs.count, total=inputs.count):
+            file.writelines(map(writer.line, answers))
+            unreadable += _count_unreadable(answers)
     file.flush()
-    if isinstance(file, io.TextIOWrapper) and file is not sys.stdout:
-        file.detach()  # the file below is closed, and renamed, by the one who opened it
-    return unreadable
+    return Predictions(inputs.count, unreadable, None)
 
 
-def _table(classes: Sequence[str], format: Format) -> tuple[list[str], Callable[[Answer], list[str]]]:
-    """The header of a format, and the function that makes its rows."""
+def _fill(parts: Parts, bundle: Bundle, writer: Writer, *, again: str) -> None:
+    """Predict what is not done yet; `again` is the command that goes on after a stop."""
+    origin = parts.origin
+    done = sum(part.count for part in parts.done())
+    first, last = origin.stretch[0] + done, origin.stretch[1]
+    if done:
+        remarks().print(f"going on after {done:,} of {plural(origin.count, 'image')}")
+    batches = _answer(bundle, parts.paths(first, last), first=first, count=last - first, total=origin.total)
+    most = WAITING_VALUES // (len(bundle.classes) + VALUES_OF_A_ROW)
+    with stop_requests() as is_stopped, closing(batches):
+        for answers in gather(batches, most=most, is_stopped=is_stopped):
+            unreadable = _count_unreadable(answers)
+            parts.keep(writer.encode(answers), first=first, count=len(answers), unreadable=unreadable)
+            first += len(answers)
+            if is_stopped() and first < last:
+                raise Interrupted(
+                    found=f"after {first - origin.stretch[0]:,} of {plural(origin.count, 'image')}",
+                    expected=f"their rows, in {parts.folder}",
+                    fix=again,
+                )
 
-    def scores(answer: Answer) -> list[str]:
-        values = answer.probabilities
-        return [""] * len(classes) if values is None else [f"{value:.6g}" for value in values.tolist()]
 
-    def full(answer: Answer) -> list[str]:
-        if answer.probabilities is None:
-            return [answer.path, "", "", "unreadable", answer.reason, *scores(answer)]
-        best = int(answer.probabilities.argmax())
-        return [answer.path, classes[best], f"{answer.probabilities[best]:.6g}", "ok", "", *scores(answer)]
+def _answer(bundle: Bundle, paths: Iterator[str], *, first: int, count: int, total: int) -> Generator[Sequence[Answer]]:
+    """The answers to `count` files, batch by batch, with progress."""
+    with (
+        progress("predicting", count, unit="images") as bar,
+        closing(answer_batches(bundle, paths, first=first, total=total)) as batches,
+    ):
+        for answers in batches:
+            bar.advance(len(answers))
+            yield answers
 
-    def reference(answer: Answer) -> list[str]:
-        return [*scores(answer), Path(answer.path).stem]
 
-    if format == "reference":
-        return [*classes, "id"], reference
-    return [*COLUMNS, *classes], full
+def _count_unreadable(answers: Iterable[Answer]) -> int:
+    return sum(answer.probabilities is None for answer in answers)
+
+
+def command_to_resume(model: Path, out: Path, *, table: Table, shard: Shard | None) -> str:
+    """The command that goes on with a table; without the images, since they are known and a piped list is gone."""
+    words = ["predict", str(model), "--out", str(out), "--resume"]
+    words += ["--format", table.format] if table.format != "csv" else []
+    words += ["--top", str(table.top)] if table.top else []
+    words += ["--min-confidence", repr(table.min_confidence)] if table.min_confidence else []
+    words += [] if shard is None else ["--shard", str(shard)]
+    return f"{program()} {shlex.join(words)}"

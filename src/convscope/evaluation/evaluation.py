@@ -14,8 +14,8 @@ import numpy as np
 
 from convscope.data.dataset import read_samples
 from convscope.data.folder import Item, list_folder
+from convscope.deployment.answering import answer_files
 from convscope.deployment.bundle import Bundle, open_bundle
-from convscope.deployment.prediction import answer_files
 from convscope.errors import FolderError
 from convscope.evaluation.metrics import Metrics, Scores, format_confusion, summarize
 from convscope.evaluation.mistakes import Mistake, find_mistakes, write_mistakes

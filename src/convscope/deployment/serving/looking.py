@@ -1,0 +1,61 @@
+"""What POST /explain answers: heat over the image, and what each block sees. Computed in a worker of the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from convscope.deployment.inside import Inside
+from convscope.deployment.pictures import data_uri, heat_layer, overlay, png_bytes, tile
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """How to look at an image: into which model, for which class (None: the most probable), and for what answer."""
+
+    inside: Inside
+    class_name: str | None
+    as_picture: bool
+
+    def __call__(self, image: NDArray[np.uint8]) -> dict[str, Any] | bytes:
+        """Look at an image (size, size, channels) uint8.
+
+        Returns: a PNG file of the heat over the image where a picture is wanted, else all that is to be seen.
+        """
+        look = self.inside.look(image)
+        classes = self.inside.bundle.classes
+        best = int(look.probabilities.argmax())
+        index = best if self.class_name is None else classes.index(self.class_name)
+        # one scale for all classes, so that a class for which little speaks looks so
+        layer = heat_layer(look.heat[..., index], len(image), float(look.heat.max()))
+        if self.as_picture:
+            return png_bytes(overlay(image, layer))
+        probabilities = look.probabilities.tolist()
+        return {
+            "label": classes[best],
+            "confidence": probabilities[best],
+            "probabilities": dict(zip(classes, probabilities, strict=True)),
+            "class": classes[index],
+            "image": data_uri(png_bytes(image)),
+            "heatmap": data_uri(png_bytes(layer)),
+            "blocks": [_picture_block(name, maps) for name, maps in look.activations.items()],
+            "neighbours": [],
+        }
+
+
+def _picture_block(name: str, maps: NDArray[np.float32]) -> dict[str, Any]:
+    """A block's channels (h, w, channels) as one picture."""
+    grid, columns = tile(maps)
+    height, width, channels = maps.shape
+    return {
+        "name": name,
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "columns": columns,
+        "picture": data_uri(png_bytes(grid)),
+    }

@@ -1,0 +1,69 @@
+"""The verb `verify`: a model that answers as it did agrees; one whose weights changed since differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import Command
+from tiny_model import TinyModel, random_model
+
+from convscope.data.decoding import Square
+from convscope.deployment.bundle import GOLDEN_KEY
+from convscope.deployment.golden import draw_golden
+from convscope.deployment.verification import verify
+from convscope.errors import BundleError
+
+CLASSES = ("a", "b", "c")
+SQUARE = Square(8)
+
+
+def write(folder: Path, model: TinyModel, witness: TinyModel) -> Path:
+    """`model` with golden images that `witness` answered."""
+    import onnx
+
+    file = model.write(folder / "model.onnx")
+    proto = onnx.load_model(file)
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = GOLDEN_KEY, draw_golden(witness.answer, SQUARE, seed=0).to_text()
+    onnx.save_model(proto, file)
+    return file
+
+
+def test_unchanged_model_agrees(tmp_path: Path, cli: Command) -> None:
+    """The same answers, to what processors differ by; the command says so and ends with 0."""
+    model = random_model(CLASSES, SQUARE)
+    file = write(tmp_path, model, model)
+    found = verify(file)
+    assert found.agrees
+    assert 8 <= found.images == found.same_labels <= 16
+    assert found.difference < 1e-6
+    ended = cli("verify", file)
+    assert ended.code == 0
+    assert ended.out.startswith("agree: largest difference of a probability ")
+
+
+def test_changed_model_differs(tmp_path: Path, cli: Command) -> None:
+    """One weight that is another by a little is enough; the command says by how much and ends with 2."""
+    model = random_model(CLASSES, SQUARE)
+    matrix = model.matrix.copy()
+    matrix[7, 1] += 0.1
+    changed = TinyModel(CLASSES, SQUARE, matrix)
+    file = write(tmp_path, changed, model)
+    images = draw_golden(model.answer, SQUARE, seed=0).images
+    expected = np.abs(changed.answer(images) - model.answer(images)).max()
+    found = verify(file)
+    assert not found.agrees
+    assert found.difference == pytest.approx(expected, rel=1e-3)
+    ended = cli("verify", file)
+    assert ended.code == 2
+    assert ended.out.startswith("differ: ")
+    assert "answers here differ: largest difference of a probability" in ended.err
+
+
+def test_model_without_golden_images_is_told(tmp_path: Path) -> None:
+    """There is nothing to compare with, and that is said."""
+    file = random_model(CLASSES, SQUARE).write(tmp_path / "model.onnx")
+    with pytest.raises(BundleError, match="carries no golden images"):
+        verify(file)

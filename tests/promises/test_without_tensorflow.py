@@ -1,0 +1,107 @@
+"""The promise: `pip install .` predicts and verifies, `.[serve]` serves, where there is no TensorFlow at all."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import urllib.request
+import venv
+from pathlib import Path
+
+import pytest
+from tiny_model import colour_model
+
+from convscope.run import Run
+
+ROOT = Path(__file__).parents[2]
+LISTENS = re.compile(r"http://127\.0\.0\.1:\d+")
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of a new environment with convscope and its extra [serve] alone, at the pinned versions."""
+    place = tmp_path_factory.mktemp("fresh")
+    source = place / "source"
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt"):
+        shutil.copy(ROOT / name, source)
+    venv.create(place / "env", with_pip=True, symlinks=True)
+    program = place / "env" / "bin"
+    pip = [program / "python", "-m", "pip", "install", "--quiet", "-c", source / "constraints.txt", f"{source}[serve]"]
+    ended = subprocess.run(pip, capture_output=True, text=True, env=without_paths())
+    if "No matching distribution" in ended.stderr or "connection" in ended.stderr.lower():
+        pytest.skip(f"no package index can be reached: {ended.stderr.splitlines()[-1]}")
+    assert ended.returncode == 0, ended.stderr
+    return program
+
+
+def without_paths() -> dict[str, str]:
+    """The environment of this process, but for what would bring its packages along."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+def say(fresh: Path, *words: object) -> str:
+    """Run `convscope WORDS...` there; what it printed."""
+    ended = subprocess.run([fresh / "convscope", *map(str, words)], capture_output=True, text=True, env=without_paths())
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_there_is_no_tensorflow(fresh: Path) -> None:
+    """Nothing of what trains was installed with it."""
+    listed = subprocess.run(
+        [fresh / "python", "-m", "pip", "list", "--format", "freeze"], capture_output=True, text=True
+    ).stdout.lower()
+    assert "onnxruntime" in listed
+    for name in ("tensorflow", "keras", "torch", "onnx==", "tf2onnx", "scikit-learn", "matplotlib"):
+        assert name not in listed
+
+
+def test_model_predicts_and_verifies(fresh: Path, trained: Run, halves: Path, tmp_path: Path) -> None:
+    """model.onnx alone, in a folder of its own, answers each image as it does where it was trained."""
+    from convscope.deployment.bundle import open_bundle
+    from convscope.deployment.prediction import predict
+
+    model = shutil.copy(trained.model / "model.onnx", tmp_path)
+    assert say(fresh, "verify", model).startswith("agree")
+    photos = sorted((halves / "disc").iterdir())[:20]
+    say(fresh, "predict", model, *photos, "--out", tmp_path / "there.csv")
+    predict(trained.path, list(map(str, photos)), out=tmp_path / "here.csv")
+    rows = [list(csv.DictReader((tmp_path / name).open(encoding="utf-8"))) for name in ("there.csv", "here.csv")]
+    assert [row["label"] for row in rows[0]] == [row["label"] for row in rows[1]]
+    assert {row["status"] for row in rows[0]} == {"ok"}
+    assert set(rows[0][0]) >= set(open_bundle(trained.path).classes)
+
+
+def test_what_is_missing_is_named(fresh: Path, trained: Run, tmp_path: Path) -> None:
+    """`train` and `explain` say which extra they need, in three lines."""
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    for words, extra in ((["train", tmp_path / "photos"], "train"), (["explain", trained.path], "explain")):
+        command = [fresh / "convscope", *map(str, words)]
+        ended = subprocess.run(command, capture_output=True, text=True, env=without_paths(), cwd=tmp_path)
+        assert ended.returncode == 2, ended.stderr
+        assert f"pip install 'convscope[{extra}]'" in ended.stderr.splitlines()[-1]
+
+
+def test_model_is_served(fresh: Path, tmp_path: Path) -> None:
+    """`convscope serve` answers on loopback, with its page, and ends well on SIGTERM."""
+    model = colour_model().write(tmp_path / "model.onnx")
+    service = subprocess.Popen(
+        [fresh / "convscope", "serve", model, "--port", "0"], stderr=subprocess.PIPE, text=True, env=without_paths()
+    )
+    assert service.stderr is not None
+    try:
+        address = next(found[0] for line in service.stderr if (found := LISTENS.search(line)))
+        with urllib.request.urlopen(f"{address}/ready") as answer:
+            assert answer.status == 200
+        with urllib.request.urlopen(address) as page:
+            assert b"</html>" in page.read()
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.communicate(timeout=30)
+    assert service.returncode == 0
