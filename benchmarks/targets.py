@@ -76,15 +76,18 @@ def throughput_targets(throughput: Facts) -> Iterator[Target]:
 
 
 def share_target(peak: Facts) -> Target:
-    """The share of the bfloat16 peak that `compact`'s step reaches; in float32 where our recipes have no other."""
+    """The share of the matrix peak that `compact`'s step reaches: bfloat16 where there is one, else float32."""
+    peaks = peak.get("peak", {})
+    of = "bfloat16" if "bfloat16" in peaks or not peaks else "float32"
     steps = [step for step in peak.get("steps", []) if step["size"] == 128]
-    best = next((step for step in steps if step["precision"] == "bfloat16"), steps[0] if steps else None)
-    most = peak.get("peak", {}).get("bfloat16")
+    best = next((step for step in steps if step["precision"] == of), steps[0] if steps else None)
+    most = peaks.get(of)
     pace = best["gflop_per_second"] if best and most else {}
     share = {name: value if name == "n" else value / most for name, value in pace.items()}
     precision = f", computed in {best['precision']}" if best else ""
+    none = "" if of == "bfloat16" else " (the processor has no bfloat16)"
     return Target(
-        name=f"share of the bfloat16 matrix peak in a training step of `compact` at 128 px{precision}",
+        name=f"share of the {of} matrix peak in a training step of `compact` at 128 px{precision}{none}",
         least=0.65,
         shown=two,
         value=share.get("median"),

@@ -358,10 +358,10 @@ def serve(
     ] = None,
 ) -> None:
     """Answer over HTTP, with a page to try it at. Needs no TensorFlow."""
-    from convscope.deployment.serving.service import DEADLINE_SECONDS, Settings
+    from convscope.deployment.serving.service import DEADLINE_SECONDS, ServiceSettings
     from convscope.deployment.serving.serving import read_key, serve
 
-    settings = Settings(
+    settings = ServiceSettings(
         queue=queue,
         deadline=DEADLINE_SECONDS if deadline is None else deadline,
         api_key=read_key(api_key_file),

@@ -65,5 +65,5 @@ def test_head_that_is_not_known_is_told() -> None:
     pooled = keras.layers.GlobalMaxPooling2D(name="features")(block)
     model = keras.Model(image, keras.layers.Dense(2, name="logits")(pooled))
     outputs = outputs_of(model, "block1", *(layer.name for layer in head_of(model)))(np.zeros((1, 8, 8, 3)))
-    with pytest.raises(NotImplementedError, match="GlobalMaxPooling2D 'features'"):
+    with pytest.raises(ValueError, match="GlobalMaxPooling2D 'features'"):
         evidence(model, outputs)

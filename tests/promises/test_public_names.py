@@ -19,17 +19,24 @@ NAMES = (
     "Learner",
     "Recipe",
     "Run",
+    "ServiceSettings",
+    "Shard",
+    "Table",
     "demo",
     "evaluate",
     "explain",
+    "merge",
     "open_bundle",
     "open_dataset",
+    "open_inside",
     "open_run",
     "predict",
     "read_image",
+    "serve",
     "train",
+    "verify",
 )
-NEED_TENSORFLOW = ("Learner", "demo", "explain", "train")
+NEED_TENSORFLOW = ("Learner", "demo", "train")
 LOADED = [
     pytest.param(name, marks=pytest.mark.tensorflow) if name in NEED_TENSORFLOW else name
     for name in NAMES

@@ -42,7 +42,7 @@ def evidence(model: Any, outputs: Mapping[str, Tensor]) -> Tensor:
     Returns: (B, h, w, classes) float32 at the places of the last block, 0 or more, in logits.
 
     Raises:
-        NotImplementedError: a layer of the head is of another kind.
+        ValueError: a layer of the head is of another kind.
     """
     block = outputs[blocks_of(model)[-1]]
     *head, logits = head_of(model)
@@ -63,4 +63,4 @@ def _before(layer: Any, gradient: Tensor, output: Tensor, block: Tensor) -> Tens
         return tf.reshape(gradient, (-1, height, width, channels, gradient.shape[-1]))
     if isinstance(layer, layers.GlobalAveragePooling2D):
         return gradient[:, tf.newaxis, tf.newaxis] / (height * width)  # each place has the same part in the mean
-    raise NotImplementedError(f"no heat map through {layer.__class__.__name__} {layer.name!r}")
+    raise ValueError(f"no heat map through {layer.__class__.__name__} {layer.name!r}")

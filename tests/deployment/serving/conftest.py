@@ -12,7 +12,7 @@ import pytest
 from served import Served, serving, write_run
 from tiny_model import COLOURS, colour_model
 
-from convscope.deployment.serving.service import Settings, open_service
+from convscope.deployment.serving.service import ServiceSettings, open_service
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def bare_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def client(run_folder: Path) -> Iterator[httpx.Client]:
     """A client of a server with the usual settings; no test leaves it in another state."""
-    with serving(open_service(run_folder, Settings())) as client:
+    with serving(open_service(run_folder, ServiceSettings())) as client:
         yield client
 
 
@@ -40,6 +40,6 @@ def served(run_folder: Path) -> Iterator[Served]:
     with ExitStack() as stack:
 
         def start(model: Path = run_folder, **choices: Any) -> httpx.Client:
-            return stack.enter_context(serving(open_service(model, Settings(**choices))))
+            return stack.enter_context(serving(open_service(model, ServiceSettings(**choices))))
 
         yield start

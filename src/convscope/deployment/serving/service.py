@@ -23,7 +23,7 @@ DESCRIBED = ("task", "network", "date", "license", "metrics", "data")  # the fac
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ServiceSettings:
     """The choices of a service.
 
     Attributes:
@@ -57,7 +57,7 @@ class Service:
     name: str
     bundle: Bundle
     inside: Inside | None
-    settings: Settings
+    settings: ServiceSettings
     batcher: Batcher
     room: Room
     telemetry: Telemetry
@@ -104,7 +104,7 @@ class Service:
         }
 
 
-def open_service(model: Path, settings: Settings) -> Service:
+def open_service(model: Path, settings: ServiceSettings) -> Service:
     """Open a model to be served.
 
     Raises:

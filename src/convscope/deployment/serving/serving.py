@@ -15,7 +15,7 @@ import uvicorn
 
 from convscope.deployment.serving.app import make_app
 from convscope.deployment.serving.patience import PatientProtocol
-from convscope.deployment.serving.service import Service, Settings, open_service
+from convscope.deployment.serving.service import Service, ServiceSettings, open_service
 from convscope.errors import ConvscopeError
 from convscope.terminal import remarks
 
@@ -25,7 +25,7 @@ KEEP_ALIVE_SECONDS = 5
 SPARE_SECONDS = 5  # beyond the deadline, for a client to take its answer while the service ends
 
 
-def serve(model: Path, *, host: str = "127.0.0.1", port: int = 8000, settings: Settings | None = None) -> None:
+def serve(model: Path, *, host: str = "127.0.0.1", port: int = 8000, settings: ServiceSettings | None = None) -> None:
     """Serve a model over HTTP; comes back when SIGTERM came and all that was asked for is answered.
 
     Args:
@@ -39,7 +39,7 @@ def serve(model: Path, *, host: str = "127.0.0.1", port: int = 8000, settings: S
         ConvscopeError: the address cannot be listened at.
         KeyboardInterrupt: Ctrl-C, after the same end.
     """
-    service = open_service(model, settings or Settings())
+    service = open_service(model, settings or ServiceSettings())
     server = make_server(service)
     with listen(host, port) as listener, ended_by_sigterm(server):
         shown_host = f"[{host}]" if ":" in host else host
