@@ -23,6 +23,7 @@ PLAIN_SECONDS = 30.0  # between two lines that only say that it goes on
 BURST_TRAIN_SPARE = 20  # batches of the burst's photos beyond the steps that are timed: no epoch ends in a burst
 BURST_HELD_OUT = 64
 STEP_SIZES = (64, 96, 128)
+GRAPHS = ("graph", "graph_onednn")
 
 Facts = dict[str, Any]
 
@@ -130,20 +131,20 @@ def tell_run(bench: Bench, told: Told) -> Facts:
 
 
 def measure_throughput(bench: Bench) -> Facts:
-    """Images per second of `classic`: the graph's and ours, in turns, each time in a fresh child."""
+    """Images per second of `classic`: the graph's, also with oneDNN, and ours, in turns, each time in a fresh child."""
     steps = bench.plan.burst_steps
     folder = burst_folder(bench)
-    ways = ["graph", *cpu_precisions()]
+    ways = [*GRAPHS, *cpu_precisions()]
     paces: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(bench.plan.burst_rounds):
         for way in ways:
-            name, precision = ("graph", "") if way == "graph" else ("ours", way)
+            name, precision = (way, "") if way in GRAPHS else ("ours", way)
             timed = bench.run(name, "burst", data=folder, steps=steps, precision=precision).only("burst")
             paces[way].append(timed["images"] / timed["seconds"])
             bench.say(f"{way} {paces[way][-1]:,.0f} images/s")
     ratios = {
         way: summary([ours / theirs for ours, theirs in zip(paces[way], paces["graph"], strict=True)])
-        for way in ways[1:]
+        for way in cpu_precisions()
     }
     return {"images_per_second": {way: summary(each) for way, each in paces.items()}, "ratio": ratios}
 

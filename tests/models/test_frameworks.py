@@ -26,6 +26,17 @@ def constant(value): return value
 """
 
 
+@pytest.mark.parametrize(("said", "kept"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")], ids=["unsaid", "said"])
+def test_onednn_is_used_unless_a_person_says_no(tmp_path: Path, said: dict[str, str], kept: str) -> None:
+    """Also where TensorFlow by itself would not, and it is decided before TensorFlow loads."""
+    (tmp_path / "tensorflow.py").write_text("import os\nraise ValueError(os.environ.get('TF_ENABLE_ONEDNN_OPTS'))\n")
+    clean = "import os; os.environ.pop('TF_ENABLE_ONEDNN_OPTS', None); " if not said else ""
+    done = run_python(
+        f"{clean}import sys; sys.path.insert(0, {str(tmp_path)!r}); import convscope.models.frameworks", **said
+    )
+    assert done.stderr.splitlines()[-1] == f"ValueError: {kept}"
+
+
 @pytest.mark.parametrize("module", ["tensorflow", "keras"])
 def test_missing_module_names_the_extra(module: str, tmp_path: Path) -> None:
     """Without TensorFlow or Keras the error says what is missing and the command that installs it."""

@@ -132,7 +132,9 @@ def _finish(run: Run, learner: Learner) -> None:
 
 def _compare(run: Run, learner: Learner) -> None:
     """What the model that was written does on the images that the training was judged by: in float32, on its own."""
-    trained = learner.evaluate()["accuracy"]
+    kept = learner.best if learner.recipe.patience and learner.best is not None else learner.history[-1]
+    is_whole = learner.schedule.size(kept.step - 1) == learner.recipe.image_size
+    trained = kept.val_accuracy if is_whole else learner.evaluate()["accuracy"]  # judged at this size already
     written = read_json(run.model / "model.json")["metrics"]["accuracy"]["value"]
     run.log("compared", trained=trained, bundle=written)
     remarks().print(
