@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import io
 import json
-import os
 import sys
-import typing
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 import convscope
-from convscope.errors import ConvscopeError, Interrupted, MissingExtra, RunError
-from convscope.recipe import BY_NETWORK, Recipe
-from convscope.terminal import plural, printable, remarks
+from convscope.endings import UNREADABLE, Commands
+from convscope.errors import RunError
+from convscope.flags import (
+    CacheOption,
+    ModelArgument,
+    RunArgument,
+    UnreadableOption,
+    duration,
+    number,
+    shard_numbers,
+    with_recipe_flags,
+)
+from convscope.terminal import plural, remarks
 
 if TYPE_CHECKING:
     from convscope.deployment.prediction import Predictions
-
-SECONDS = {"s": 1, "m": 60, "h": 3600}
-EXTRAS = {  # what brings a module; all others come with `train`
-    "pyarrow": "parquet",
-    **dict.fromkeys(("fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"), "serve"),
-    **dict.fromkeys(("matplotlib", "jinja2"), "explain"),
-}
-DONE, BUG, WRONG, UNREADABLE, STOPPED = 0, 1, 2, 3, 130
-
-
-class Commands(TyperGroup):
-    """The commands, and how each may end: done, stopped, unread, or with an error in three lines and its exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            answer = super().invoke(ctx)
-            sys.stdout.flush()
-        except KeyboardInterrupt:
-            remarks().print("stopped")
-            raise typer.Exit(STOPPED) from None
-        except BrokenPipeError:  # the reader of our output has seen enough; what is left of it goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(DONE) from None
-        except (ConvscopeError, ModuleNotFoundError, OSError) as error:
-            told = _told(error, f"convscope {ctx.invoked_subcommand}")
-            _tell_error(told)
-            raise typer.Exit(told.exit_code) from None
-        return answer
 
 
 app = typer.Typer(
@@ -69,100 +43,6 @@ cache_app = typer.Typer(
     help="List or clear the decoded images that training keeps.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(cache_app, name="cache")
-
-RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="a run folder, as `convscope train` leaves it", show_default=False)
-]
-ModelArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, or a .onnx file", show_default=False)]
-CacheOption = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="where decoded images are kept")]
-
-
-def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one flag for each field of the recipe; those that are used arrive in `changes`."""
-    signature = inspect.signature(command, eval_str=True)
-    kinds = typing.get_type_hints(Recipe)
-    own = [each for each in signature.parameters.values() if each.name != "changes"]
-    flags = [_flag(field, kinds[field.name]) for field in dataclasses.fields(Recipe)]
-
-    def run(**words: Any) -> None:
-        chosen = {flag.name: words.pop(flag.name) for flag in flags}
-        command(**words, changes={name: value for name, value in chosen.items() if value is not None})
-
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in (*own, *flags)}
-    return run
-
-
-def _flag(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
-    says = field.metadata["help"] + _default_of(field)
-    name = "--" + field.name.replace("_", "-")
-    words = (name, "--no-" + field.name.replace("_", "-")) if kind is bool else (name,)
-    if typing.get_origin(kind) is UnionType:  # `int | None` is a flag of type int
-        kind = typing.get_args(kind)[0]
-    how: dict[str, Any] = {}
-    if typing.get_origin(kind) is tuple:
-        part = typing.get_args(kind)[0]
-        kind, how = str, {"parser": partial(numbers, kind=part), "metavar": "N,N,..."}
-    elif field.name == "budget":
-        how = {"parser": duration, "metavar": "TIME"}
-    elif kind is float:
-        how = {"parser": number, "metavar": "NUMBER"}
-    option = typer.Option("/".join(words), help=says, show_default=False, **how)
-    return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-    )
-
-
-def _default_of(field: dataclasses.Field[Any]) -> str:
-    """` [default: 32; compact: 64]`, or nothing where a field has no default."""
-
-    def text(value: Any) -> str:
-        return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value).lower()
-
-    if field.name in BY_NETWORK["classic"]:
-        return f" [default: {'; '.join(f'{name} {text(values[field.name])}' for name, values in BY_NETWORK.items())}]"
-    return "" if field.default is None else f" [default: {text(field.default)}]"
-
-
-def number(word: str | float) -> float:
-    """`0.05` or `5%`; a default comes as the number that it is."""
-    text = str(word)
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a number such as 0.05 or 5%") from None
-
-
-def shard_numbers(text: str) -> tuple[int, int]:
-    """`3/16`: the third of sixteen."""
-    try:
-        number, count = (int(part) for part in text.split("/"))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a shard such as 3/16") from None
-    return number, count
-
-
-def duration(text: str) -> float:
-    """`10m`, `25s`, `1h`, or seconds."""
-    try:
-        return float(text[:-1]) * SECONDS[text[-1:]] if text[-1:] in SECONDS else float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a time such as 10m, 25s or 1h") from None
-
-
-def numbers(text: str, *, kind: type) -> tuple[Any, ...]:
-    """`32,32,64`, or `0.5,0.75`."""
-    try:
-        return tuple(kind(part) for part in text.split(",") if part)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 32,32,64") from None
-
-
-UnreadableOption = Annotated[
-    float,
-    typer.Option(parser=number, metavar="NUMBER", help="share of unreadable images above which the exit code is 3"),
-]
 
 
 @app.command()
@@ -341,6 +221,29 @@ def verify(
 
 
 @app.command()
+def export(
+    run: RunArgument,
+    *,
+    to: Annotated[
+        Literal["onnx-int8", "litert", "litert-int8", "savedmodel"], typer.Option(help="the format", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="where it goes [default: exports/FORMAT in the run]")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="write it also where it loses more than 0.5 points of accuracy")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="the figures as JSON on standard output")] = False,
+    cache: CacheOption = None,
+) -> None:
+    """Write a model in another format, and say how its answers differ."""
+    from convscope.deployment.exporting import export
+
+    done = export(run, to=to, out=out, force=force, cache=cache)
+    print(json.dumps(done.to_json()) if as_json else done.describe())
+
+
+@app.command()
 def serve(
     model: ModelArgument,
     *,
@@ -421,23 +324,3 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold bytes that are no text, and comes out as it is
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="surrogateescape")
     app()
-
-
-def _told(error: Exception, command: str) -> ConvscopeError:
-    """An error that a person can meet, as one of ours."""
-    if isinstance(error, ConvscopeError):
-        return error
-    if isinstance(error, ModuleNotFoundError):
-        module = str(error.name)
-        return MissingExtra(command=command, module=module, extra=EXTRAS.get(module.partition(".")[0], "train"))
-    return ConvscopeError(  # what is wrong with images has been told in its place: this is about writing
-        found=str(error),
-        expected="a place to write to, with room and permission",
-        fix="check the path, who may write there, and the room on the disk",
-    )
-
-
-def _tell_error(error: ConvscopeError) -> None:
-    names = ("stopped", "saved", "resume") if isinstance(error, Interrupted) else ("found", "expected", "fix")
-    for name, text in zip(names, (error.found, error.expected, error.fix), strict=True):
-        remarks().print(f"{name + ':':<10}{printable(text)}", markup=False)

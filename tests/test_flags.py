@@ -1,4 +1,4 @@
-"""cli.py: words become values, and a word that is none is told as such."""
+"""flags.py: words become values, and a word that is none is told as such."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import typer
 from commands import Command
 
-from convscope.cli import duration, number, numbers
+from convscope.flags import duration, number, numbers
 from convscope.recipe import BY_NETWORK, Recipe
 
 
