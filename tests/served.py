@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 from drawing import encode
 from PIL import Image
-from tiny_model import TinyModel, colour_model
+from tiny_model import COLOURS, TinyModel, colour_model
 
 from convscope.deployment.serving.service import Service
 from convscope.deployment.serving.serving import listen, make_server
@@ -33,12 +33,13 @@ def slow_photo() -> bytes:
     return encode(Image.new("L", (5000, 5000)), compress_level=1)
 
 
-def write_run(folder: Path) -> Path:
-    """A run folder whose model tells colours apart and has an inside."""
-    model = colour_model()
+def write_run(folder: Path, classes: tuple[str, str, str] = COLOURS, **said: Any) -> Path:
+    """A run folder whose model tells colours apart and has an inside; `said` goes over what it says of itself."""
+    model = colour_model(classes)
     (folder / "model").mkdir(parents=True)
     facts = {"blocks": ["block1"], "convolutions": ["block1_convolution"], "weights": WEIGHTS}
-    model.write(folder / "model" / "model.onnx", **facts, version="0.1.0", task="classify", network="tiny")
+    card = {"version": "0.1.0", "task": "classify", "network": "tiny"} | said
+    model.write(folder / "model" / "model.onnx", **facts, **card)
     write_inside(folder / "model" / "inside.onnx", model, facts)
     return folder
 

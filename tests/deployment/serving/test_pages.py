@@ -44,7 +44,10 @@ def test_nothing_else_is_read(client: httpx.Client, name: str) -> None:
 
 
 def test_installed_page_is_shown(client: httpx.Client) -> None:
-    """The page that comes with the package, whole."""
-    if not pages.PAGE.is_dir():
-        pytest.skip("the page is not written yet")
-    assert "</html>" in client.get("/").text
+    """The page that comes with the package, whole, and each of its parts under the door's strict headers."""
+    index = client.get("/")
+    assert "</html>" in index.text
+    for file in pages.PAGE.iterdir():
+        assert client.get(f"/page/{file.name}").content == file.read_bytes()
+    assert "default-src 'self'" in index.headers["content-security-policy"]
+    assert "unsafe" not in index.headers["content-security-policy"]
