@@ -66,7 +66,7 @@ def read_words() -> argparse.Namespace:
     words.add_argument("--quick", dest="scale", action="store_const", const="quick", help="the same as --scale quick")
     words.add_argument("--data", type=Path, default=DATA, help="a folder of photos, one sub-folder per class")
     words.add_argument("--seed", type=int, default=0, help="of the split, and of every training that has one seed")
-    words.add_argument("--seeds", type=int, help="how often convscope learns with the reference's time, a seed each")
+    words.add_argument("--seeds", type=int, help="how often convscope learns with the long budget, a seed each")
     words.add_argument("--out", type=Path, help="where it writes")
     words.add_argument(
         "--parts",
@@ -99,8 +99,8 @@ def measure(bench: Bench, parts: list[str] | None, out: Path) -> bool:
     failed = []
     for number, name in enumerate(names):
         bench.part, bench.since = name, time.monotonic()
-        bench.expected = expected_seconds(name, plan, facts)
-        bench.after = sum(expected_seconds(each, plan, facts) for each in names[number + 1 :])
+        bench.expected = expected_seconds(name, plan)
+        bench.after = sum(expected_seconds(each, plan) for each in names[number + 1 :])
         bench.say(f"part {number + 1} of {len(names)}")
         group = facts["contenders" if name in CONTENDERS else "measures"]
         group[name] = measure_part(bench)

@@ -26,7 +26,7 @@ NAMES = {
     "keras": "Keras 3, fit",
     "torch": "PyTorch",
     "short": "convscope, short budget",
-    "ours": "convscope, the same time",
+    "ours": "convscope, long budget",
     "hour": "convscope, an hour",
 }
 TICKS = {

@@ -67,8 +67,6 @@ class Bench:
         """Say what a child tells, and once in a while that it goes on."""
         if line is not None and line["kind"] == "point":
             pace = f"step {line['step']:,}, {line['seconds']:.1f} s: {line['accuracy']:.1%}"
-            if self.part == "graph":
-                self.expected = (time.monotonic() - self.since) * self.plan.graph_steps / line["step"]
             self.say(pace)
         elif time.monotonic() - self._told > PLAIN_SECONDS:
             self.say("goes on")
@@ -82,7 +80,11 @@ class Bench:
 
 def measure_graph(bench: Bench) -> Facts:
     """The reference's computation."""
-    return {"runs": [tell_run(bench, bench.run("graph", "learn", steps=bench.plan.graph_steps))]}
+    return {
+        "runs": [
+            tell_run(bench, bench.run("graph", "learn", steps=bench.plan.graph_steps, seconds=bench.plan.graph_seconds))
+        ]
+    }
 
 
 def measure_keras(bench: Bench) -> Facts:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from figure import NAMES, TARGET
-from plan import reference_seconds
+from plan import REFERENCE_STEPS, reference_seconds
 from targets import GIGABYTE, last_seconds, percent, seconds_to, spread, targets, two, whole
 
 Facts = dict[str, Any]
@@ -200,7 +200,11 @@ def footing(facts: Facts) -> Iterator[str]:
 def told_reference(facts: Facts) -> str:
     """The reference's time in words."""
     seconds = reference_seconds(facts)
-    return "not measured" if seconds is None else f"{seconds:.0f} s here"
+    if seconds is None:
+        return "not measured"
+    steps = facts["contenders"]["graph"]["runs"][0]["points"][-1]["step"]
+    taken = "" if steps == REFERENCE_STEPS else f", by the pace of the {steps:,} that were taken"
+    return f"{seconds:.0f} s here{taken}"
 
 
 def any_run(facts: Facts) -> bool:

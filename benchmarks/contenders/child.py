@@ -28,7 +28,7 @@ class Task:
         started: `time.monotonic()` of the moment when its process was started.
         out, cache: folders for a run and for decoded images, of ours only.
         steps: how many to take; of a burst without those that warm up.
-        seconds: how long a peer learns, or our budget.
+        seconds: how long a peer learns at most, or our budget.
         seed: of first weights and order.
         precision: of ours only, "" for its own choice; of products, what they are measured in.
         sizes: of images in pixels, or of matrices.

@@ -48,7 +48,7 @@ class Graph:
 
 
 def learn(task: Task, report: Report) -> None:
-    """Take `task.steps` steps; judge on the way."""
+    """Take `task.steps` steps, or those that end in `task.seconds`; judge on the way and at the end."""
     images, labels, num_classes = load(Path(task.data) / "train")
     unseen, truth, _ = load(Path(task.data) / "validation")
     graph = build(num_classes, seed=task.seed)
@@ -61,11 +61,14 @@ def learn(task: Task, report: Report) -> None:
             if watch is None:
                 report.tell("start", start_seconds=since(task.started), weights=graph.weights)
                 watch = Stopwatch()
-            if step in stops:
+            is_over = watch.read() > task.seconds
+            if step in stops or is_over:
                 seconds = watch.stop()
                 accuracy = judge(session, graph, unseen, truth)
                 report.tell_point(seconds=seconds, step=step, images=step * BATCH_SIZE, accuracy=accuracy)
                 watch.go_on()
+            if is_over:
+                return
 
 
 def burst(task: Task, report: Report) -> None:
