@@ -11,6 +11,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from convscope.recipe import Recipe
 FORMAT = 1
 RUNS = Path("runs")
 NOT_UTF_8 = "backslashreplace"  # a byte of a name that is not UTF-8 becomes `\udcff`, which JSON reads back as it was
-LIBRARIES = ("convscope", "numpy", "pillow", "onnxruntime", "keras", "tensorflow", "tensorflow-cpu", "tf2onnx")
+LIBRARIES = ("convscope", "numpy", "pillow", "onnxruntime", "keras", "tensorflow", "tensorflow-cpu", "tf2onnx", "onnx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +172,18 @@ def describe_environment(data: Path) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": available_cores(),
-        "libraries": dict(_versions()),
+        "libraries": library_versions(),
     }
 
 
 def available_cores() -> int:
     """How many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of those libraries that a model's answers depend on, as far as they are installed."""
+    return dict(_versions())
 
 
 def write_whole(path: Path, data: str | bytes) -> None:
@@ -218,6 +224,17 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def replace_folder(part: Path, place: Path) -> None:
+    """Rename a finished folder into its place; what stood there is removed only then."""
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    part.rename(place)
+    sync_folder(place.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_table(

@@ -24,7 +24,7 @@ from convscope.errors import BundleError
 from convscope.evaluation.intervals import wilson
 from convscope.models.catalog import convolutions_of, read_weights
 from convscope.models.evidence import blocks_of
-from convscope.run import sync_folder, write_json, write_whole
+from convscope.run import replace_folder, write_json, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> No
     write_whole(part / LABELS, "".join(f"{name}\n" for name in dataset.classes))
     write_json(part / FACTS, facts)
     open_bundle(part)  # what nobody could open is not put in the place of what was there
-    _replace_folder(part, folder)
+    replace_folder(part, folder)
 
 
 def describe_model(model: Any, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
@@ -178,13 +178,3 @@ def _weights_file(model: Any) -> bytes:
     from safetensors.numpy import save
 
     return save(dict(sorted(read_weights(model).items())))
-
-
-def _replace_folder(part: Path, place: Path) -> None:
-    old = place.with_name(f".{place.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        place.rename(old)
-    part.rename(place)
-    sync_folder(place.parent)
-    shutil.rmtree(old, ignore_errors=True)
