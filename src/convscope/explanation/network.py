@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from convscope.deployment.bundle import open_bundle
 from convscope.deployment.inside import WEIGHTS
@@ -29,15 +30,18 @@ def load_network(run: Run) -> Network:
     """Rebuild the network of a finished run.
 
     Raises:
-        BundleError: training is not finished. RunError: the weights are damaged.
+        BundleError: training is not finished. RunError: the weights are damaged, or not those of its model.
     """
-    classes = open_bundle(run.path).classes
-    model = build_network(run.recipe, len(classes))
+    bundle = open_bundle(run.path)
+    model = build_network(run.recipe, len(bundle.classes))
     file = run.model / WEIGHTS
     try:
-        set_weights(model, load_file(file))
+        data = file.read_bytes()
+        if bundle.facts.get("weights") != hashlib.sha256(data).hexdigest():
+            raise ValueError(f"other weights than those of {bundle.path.name}")
+        set_weights(model, load(data))
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise RunError(
             found=f"{file}: {error}", expected="the weights of this run's network", fix="train again"
         ) from None
-    return Network(model, run.recipe, classes)
+    return Network(model, run.recipe, bundle.classes)
