@@ -4,7 +4,7 @@ import { announce, find, make } from "./elements.js";
 import { watchThumbnail } from "./thumbnails.js";
 import { number, percent, words } from "./words.js";
 
-let rows = new Map(); // entry -> {row, name, label, confidence, state}
+let rows = new Map(); // entry -> {row, name, label, confidence, state, filled}
 
 /**
  * Show the table of these entries, if they are more than one.
@@ -46,7 +46,12 @@ function makeRow(entry, onOpen) {
   return { row, name, ...cells };
 }
 
-function fillRow(entry, { row, label, confidence, state }) {
+/** Only where something is new: of thousands of rows an answer changes a few. */
+function fillRow(entry, cells) {
+  const now = [entry.state, entry.prediction, entry.error, words()];
+  if (now.every((part, place) => part === cells.filled?.[place])) return;
+  cells.filled = now;
+  const { row, label, confidence, state } = cells;
   const { prediction } = entry;
   row.dataset.state = entry.state;
   label.textContent = prediction?.label ?? "";
