@@ -6,6 +6,7 @@
     ├── CacheError         decoded images that cannot be kept
     ├── RunError           a run folder that is missing, taken, or damaged
     ├── BundleError        a model file that cannot be used
+    ├── ExportError        a model that cannot be converted, or whose export answers worse than it
     ├── MissingExtra       a part of convscope that is not installed
     └── Interrupted        stopped on request, with everything saved (exit code 130)
 
@@ -45,6 +46,10 @@ class RunError(ConvscopeError):
 
 class BundleError(ConvscopeError):
     """A model file is missing, damaged, or not one of convscope's."""
+
+
+class ExportError(ConvscopeError):
+    """A model cannot be converted, or its export is not as good as it is."""
 
 
 class MissingExtra(ConvscopeError):

@@ -25,6 +25,7 @@ NAMES = (
     "demo",
     "evaluate",
     "explain",
+    "export",
     "merge",
     "open_bundle",
     "open_dataset",
