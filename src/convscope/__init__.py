@@ -30,7 +30,7 @@ _HOMES = {
     "Bundle": "convscope.deployment.bundle",
     "open_bundle": "convscope.deployment.bundle",
     "verify": "convscope.deployment.verification",
-    "export": "convscope.deployment.exporting",
+    "export": "convscope.deployment.exporting.exporting",
     "open_inside": "convscope.deployment.inside",
     "demo": "convscope.demonstration",
     "ConvscopeError": "convscope.errors",

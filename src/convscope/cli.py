@@ -237,7 +237,7 @@ def export(
     cache: CacheOption = None,
 ) -> None:
     """Write a model in another format, and say how its answers differ."""
-    from convscope.deployment.exporting import export
+    from convscope.deployment.exporting.exporting import export
 
     done = export(run, to=to, out=out, force=force, cache=cache)
     print(json.dumps(done.to_json()) if as_json else done.describe())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convscope.deployment.bundle import find_model, read_model, start_session
-from convscope.deployment.converter import Converted, Order
+from convscope.deployment.exporting.converter import Converted, Order
 from convscope.run import write_whole
 
 if TYPE_CHECKING:

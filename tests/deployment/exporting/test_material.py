@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_model import colour_run
 
 from convscope.data.dataset import read_samples
-from convscope.deployment.material import open_material
+from convscope.deployment.exporting.material import open_material
 from convscope.errors import RunError
 from convscope.run import Run, read_json, write_json
 

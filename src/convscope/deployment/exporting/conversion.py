@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from convscope.data.image import read_bytes
-from convscope.deployment.converter import Converted, Order
+from convscope.deployment.exporting.converter import Converted, Order
 from convscope.errors import ConvscopeError, ImageRefused
 
 Request = tuple[dict[str, Any], bytes]
@@ -66,14 +66,14 @@ def serve_parent(requests: Iterator[Request], answers: IO[bytes]) -> None:
 def convert(order: Order, tell: Callable[[int], None]) -> Converted:
     """Convert a model, telling how many steps are done: its images, as often as they are looked at, and two more."""
     if order.to == "onnx-int8":
-        from convscope.deployment.quantization import quantize
+        from convscope.deployment.exporting.quantization import quantize
 
         return quantize(order, tell)
     if order.to == "savedmodel":
-        from convscope.deployment.savedmodel import save_model
+        from convscope.deployment.exporting.savedmodel import save_model
 
         return save_model(order, tell)
-    from convscope.deployment.litert import convert_to_litert
+    from convscope.deployment.exporting.litert import convert_to_litert
 
     return convert_to_litert(order, tell)
 

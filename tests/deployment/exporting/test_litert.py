@@ -21,7 +21,7 @@ pytestmark = [
 @pytest.mark.parametrize(("to", "tolerance"), [("litert", 1e-5), ("litert-int8", 0.05)])
 def test_compact_converts(compact_order: Any, to: str, tolerance: float) -> None:
     """Its fused normalisation and its average over any size too: one uint8 image in, probabilities out, all told."""
-    from convscope.deployment.litert import convert_to_litert
+    from convscope.deployment.exporting.litert import convert_to_litert
     from convscope.models.frameworks import tf
 
     order, steps = compact_order(to), []
@@ -38,7 +38,7 @@ def test_compact_converts(compact_order: Any, to: str, tolerance: float) -> None
 
 def test_int8_computes_in_bytes(compact_order: Any) -> None:
     """No operation but the last, which makes numbers of the probabilities, gives floats."""
-    from convscope.deployment.litert import convert_to_litert
+    from convscope.deployment.exporting.litert import convert_to_litert
     from convscope.models.frameworks import tf
 
     order = compact_order("litert-int8")

@@ -10,10 +10,10 @@ import numpy as np
 
 from convscope.data.batches import evaluation_batches
 from convscope.deployment.bundle import Bundle
-from convscope.deployment.converter import KINDS, Converter
-from convscope.deployment.differences import Accuracies, Difference, compare, judge
+from convscope.deployment.exporting.converter import KINDS, Converter
+from convscope.deployment.exporting.differences import Accuracies, Difference, compare, judge
+from convscope.deployment.exporting.material import Material
 from convscope.deployment.golden import Golden
-from convscope.deployment.material import Material
 from convscope.errors import ExportError
 from convscope.randomness import generator
 from convscope.terminal import plural, progress

@@ -9,8 +9,8 @@ import pytest
 from tiny_model import SMALL, random_model
 
 from convscope.deployment.bundle import open_bundle
-from convscope.deployment.converter import Converted, Order
-from convscope.deployment.quantization import METHODS, describe_file, quantize
+from convscope.deployment.exporting.converter import Converted, Order
+from convscope.deployment.exporting.quantization import METHODS, describe_file, quantize
 from convscope.deployment.scrutiny import find_danger
 
 CLASSES = ("a", "b", "c")

@@ -104,7 +104,7 @@ class Converter:
         self.said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in __exit__
         program = (
             f"import sys; sys.path[:] = {[str(folder) for folder in sys.path]!r}\n"
-            "from convscope.deployment.conversion import live; live()"
+            "from convscope.deployment.exporting.conversion import live; live()"
         )
         self.process = subprocess.Popen(
             [sys.executable, "-c", program],

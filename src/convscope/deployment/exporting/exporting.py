@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from convscope.deployment.bundle import GOLDEN_KEY, METADATA_KEY, Bundle, open_bundle
-from convscope.deployment.converter import KINDS, Converter, Format, Order
+from convscope.deployment.exporting.converter import KINDS, Converter, Format, Order
+from convscope.deployment.exporting.material import open_material
+from convscope.deployment.exporting.quantization import TOLERANCE, describe_file
+from convscope.deployment.exporting.trials import Trial, try_export
 from convscope.deployment.golden import Golden
-from convscope.deployment.material import open_material
-from convscope.deployment.quantization import TOLERANCE, describe_file
-from convscope.deployment.trials import Trial, try_export
 from convscope.errors import BundleError, ExportError, MissingExtra, RunError
 from convscope.run import library_versions, open_run, read_json, replace_folder, write_json, write_whole
 from convscope.terminal import plural, progress, remarks

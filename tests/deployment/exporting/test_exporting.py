@@ -1,4 +1,4 @@
-"""deployment/exporting.py: an export answers as its model does, proves it, and is not left behind where it does not."""
+"""deployment/exporting/exporting.py: an export answers as its model does, proves it, and is not left behind where it does not."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from PIL import Image
 
 from convscope.data.dataset import read_samples, write_samples
 from convscope.deployment.bundle import open_bundle
-from convscope.deployment.converter import KINDS, Converter, Format, Order
-from convscope.deployment.exporting import Export, export
+from convscope.deployment.exporting.converter import KINDS, Converter, Format, Order
+from convscope.deployment.exporting.exporting import Export, export
 from convscope.deployment.prediction import predict
 from convscope.deployment.verification import verify
 from convscope.errors import BundleError, ExportError, MissingExtra

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convscope.data.decoding import Square
-from convscope.deployment.converter import Converted, Order
+from convscope.deployment.exporting.converter import Converted, Order
 from convscope.explanation.network import Network, load_network
 from convscope.models.frameworks import tf
 from convscope.run import Run

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from halves import CLASSES, draw_half
 
-from convscope.deployment.converter import Format, Order
+from convscope.deployment.exporting.converter import Format, Order
 from convscope.recipe import Recipe
 from convscope.run import Run
 

@@ -41,7 +41,7 @@ FILES = {
 
 def read_by_tensorflow(data: bytes, square: Square) -> np.ndarray:
     """What the signature of encoded images makes of a file."""
-    from convscope.deployment.savedmodel import read_encoded
+    from convscope.deployment.exporting.savedmodel import read_encoded
     from convscope.models.frameworks import tf
 
     image: np.ndarray = read_encoded(tf.constant(data), square).numpy()
@@ -86,7 +86,7 @@ def test_what_tensorflow_cannot_do() -> None:
 def test_signature_takes_what_tensorflow_serving_decodes(compact_order: Any, tmp_path: Path) -> None:
     """`{"instances": [{"b64": ...}]}`: a batch of bytes under the signature's only input, which ends in _bytes."""
     from convscope.deployment.bundle import open_bundle
-    from convscope.deployment.savedmodel import save_model
+    from convscope.deployment.exporting.savedmodel import save_model
     from convscope.models.frameworks import tf
 
     order = compact_order("savedmodel")
