@@ -7,6 +7,7 @@ log.jsonl grows. Nothing is ever written anywhere else, least of all into the us
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -214,6 +215,12 @@ def open_whole(path: Path) -> Iterator[IO[bytes]]:
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

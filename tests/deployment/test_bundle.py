@@ -76,6 +76,10 @@ def _foreign(place: Path) -> None:
     write_onnx(place, random_model(CLASSES), {"author": "somebody"})
 
 
+def _deep(place: Path) -> None:
+    write_onnx(place, random_model(CLASSES), {"convscope": "[" * 100_000})
+
+
 def _garbled(place: Path) -> None:
     write_onnx(place, random_model(CLASSES), {"convscope": "{"})
 
@@ -103,6 +107,7 @@ def _huge(place: Path) -> None:
         (_truncated, "cannot be opened"),
         (_foreign, "no description of convscope"),
         (_garbled, "cannot be opened"),
+        (_deep, "cannot be opened"),
         (_list, "no description of convscope"),
         (_newer, "another format"),
         (_huge, "over 1 GB"),
@@ -135,3 +140,42 @@ def test_model_without_permission_is_refused(stranger: Stranger) -> None:
     file.chmod(0)
     with stranger.rights(), pytest.raises(BundleError, match="cannot be opened"):
         open_bundle(file)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fit": "evil"},
+        {"image_size": "8"},
+        {"image_size": True},
+        {"image_size": 10**6},
+        {"channels": 2},
+        {"classes": [1, None, "c"]},
+        {"classes": ["a", "a", "b"]},
+        {"classes": ["", "a", "b"]},
+        {"classes": {"a": 1, "b": 2, "c": 3}},
+        {"tolerance": 1.0},
+        {"tolerance": "0"},
+        {"data": [1, 2]},
+        {"metrics": "99 %"},
+        {"license": 3},
+        {"blocks": "block1"},
+        {"convolutions": [1]},
+    ],
+    ids=str,
+)
+def test_description_of_another_kind_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    """What a file says of itself is checked before anybody relies on it; the error names what is wrong."""
+    file = random_model(("a", "b", "c")).write(tmp_path / "model.onnx", **wrong)
+    (name,) = wrong
+    with pytest.raises(BundleError, match=f"damaged at '{name}'"):
+        open_bundle(file)
+
+
+def test_answers_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    """A model whose weights are damaged so far gives no table of NaN."""
+    model = random_model(CLASSES)
+    model.matrix[3, 1] = np.nan
+    bundle = open_bundle(model.write(tmp_path / "model.onnx"))
+    with pytest.raises(BundleError, match="answers are no numbers"):
+        bundle.predict(np.full((2, *SMALL.shape), 255, np.uint8))

@@ -54,7 +54,15 @@ def test_drawing_follows_from_the_seed() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"images": []}', '{"images": ["!"], "probabilities": [[1, 0, 0]]}', '{"images": 3}'],
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"images": []}',
+        '{"images": ["!"], "probabilities": [[1, 0, 0]]}',
+        '{"images": 3}',
+    ],
 )
 def test_damage_is_told(text: str, tmp_path: Path) -> None:
     """Golden images that cannot be read are an error in three parts that names the file, not a traceback."""

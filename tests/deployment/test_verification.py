@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from convscope.deployment.bundle import GOLDEN_KEY
 from convscope.deployment.golden import draw_golden
 from convscope.deployment.verification import verify
 from convscope.errors import BundleError
+from convscope.run import Run
 
 CLASSES = ("a", "b", "c")
 SQUARE = Square(8)
@@ -67,3 +70,29 @@ def test_model_without_golden_images_is_told(tmp_path: Path) -> None:
     file = random_model(CLASSES, SQUARE).write(tmp_path / "model.onnx")
     with pytest.raises(BundleError, match="carries no golden images"):
         verify(file)
+
+
+@pytest.fixture
+def run_copy(trained: Run, tmp_path: Path) -> Run:
+    """A trained run, to be damaged."""
+    return Run(Path(shutil.copytree(trained.path, tmp_path / "run")))
+
+
+@pytest.mark.tensorflow
+def test_whole_folder_belongs_together(run_copy: Run) -> None:
+    """Of a run folder what lies beside the model is looked at too, and named; of a file alone it is not."""
+    assert verify(run_copy.path).beside == ("inside.onnx", "weights.safetensors", "labels.txt")
+    assert verify(run_copy.path).describe().endswith("inside.onnx, weights.safetensors, labels.txt belong to it")
+    assert verify(run_copy.model / "model.onnx").beside == ()
+    (run_copy.model / "inside.onnx").unlink()
+    assert verify(run_copy.path).beside == ("weights.safetensors", "labels.txt")
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["inside.onnx", "weights.safetensors", "labels.txt"])
+def test_damage_beside_the_model_is_told(run_copy: Run, name: str) -> None:
+    """A file that was cut off is named."""
+    file = run_copy.model / name
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=re.escape(name)):
+        verify(run_copy.path)

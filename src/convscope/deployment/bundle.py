@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard, get_args
 
 import numpy as np
 import onnxruntime
@@ -16,6 +17,7 @@ from convscope.data.decoding import Square
 from convscope.deployment.golden import Golden
 from convscope.deployment.scrutiny import find_danger
 from convscope.errors import BundleError
+from convscope.recipe import Fit
 from convscope.run import available_cores
 
 if TYPE_CHECKING:
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 METADATA_KEY, GOLDEN_KEY = "convscope", "convscope_golden"
+LABELS = "labels.txt"
 MAX_BYTES = 1024**3
+MOST_PIXELS = 4096  # along the side of an image, as a recipe has them
+MOST_TOLERANCE = 0.05  # of a probability: with more, `verify` would prove nothing
+TEXTS = ("date", "license", "network", "task", "version", "weights")  # of the description
 QUIET = 3  # ONNX Runtime's log level: errors only
 
 
@@ -49,8 +55,19 @@ class Bundle:
     session: onnxruntime.InferenceSession
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The probability of each class, (n, classes) float32, for images (n, size, size, channels) uint8."""
-        return np.asarray(self.session.run(["probabilities"], {"image": images})[0], np.float32)
+        """The probability of each class, (n, classes) float32, for images (n, size, size, channels) uint8.
+
+        Raises:
+            BundleError: the model answers with what is no number.
+        """
+        answers = np.asarray(self.session.run(["probabilities"], {"image": images})[0], np.float32)
+        if not np.isfinite(answers).all():
+            raise BundleError(
+                found=f"{self.path}, whose answers are no numbers",
+                expected="probabilities",
+                fix="see with `convscope verify` whether it is the file that was written; train or export it again",
+            )
+        return answers
 
     @property
     def golden(self) -> Golden | None:
@@ -64,7 +81,7 @@ class Bundle:
             return None
         try:
             return Golden.from_text(text, self.square, len(self.classes))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(
                 found=f"{self.path} whose golden images are damaged: {error}",
                 expected="images with their probabilities",
@@ -87,17 +104,15 @@ def open_bundle(model: Path, *, threads: int | None = None) -> Bundle:
     session = start_session(path, data, threads=threads)
     metadata = session.get_modelmeta().custom_metadata_map
     facts = facts_of(path, metadata)
-    try:
-        square = Square(int(facts["image_size"]), facts["fit"], int(facts["channels"]))
-        classes = tuple(map(str, facts["classes"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(
-            found=f"{path} whose description is damaged at {error}",
-            expected="a model of convscope",
-            fix="export it again",
-        ) from None
+    _check_facts(path, facts)
+    square, classes = Square(facts["image_size"], facts["fit"], facts["channels"]), tuple(facts["classes"])
     _check_shapes(path, session, square, classes)
     return Bundle(path, hashlib.sha256(data).hexdigest(), classes, square, facts, metadata, session)
+
+
+def labels_text(classes: Iterable[str]) -> str:
+    """What `labels.txt` beside a model says, for other tools: its classes, one a line."""
+    return "".join(f"{name}\n" for name in classes)
 
 
 def find_model(model: Path) -> Path:
@@ -164,7 +179,7 @@ def facts_of(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """
     try:
         facts = json.loads(metadata.get(METADATA_KEY, "null"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _cannot_be_opened(path, error) from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise BundleError(
@@ -175,12 +190,38 @@ def facts_of(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     return facts
 
 
+def _check_facts(path: Path, facts: dict[str, Any]) -> None:
+    """What the description says is of the kind that everybody who reads it takes it for."""
+    size, classes, tolerance = facts.get("image_size"), facts.get("classes"), facts.get("tolerance", 0.0)
+    holds = {
+        "image_size": type(size) is int and 1 <= size <= MOST_PIXELS,
+        "channels": facts.get("channels") in (1, 3),
+        "fit": facts.get("fit") in get_args(Fit),
+        "classes": _is_texts(classes) and len(classes) == len(set(classes)) > 0,
+        "tolerance": type(tolerance) in (int, float) and 0 <= tolerance <= MOST_TOLERANCE,
+        **{name: _is_texts(facts.get(name, [])) for name in ("blocks", "convolutions")},
+        **{name: isinstance(facts.get(name, {}), dict) for name in ("data", "metrics")},
+        **{name: isinstance(facts.get(name, ""), str) for name in TEXTS},
+    }
+    for name, is_so in holds.items():
+        if not is_so:
+            raise BundleError(
+                found=f"{path} whose description is damaged at {name!r}",
+                expected="a model of convscope",
+                fix="export it again",
+            )
+
+
+def _is_texts(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(each, str) and each for each in value)
+
+
 def _check_shapes(path: Path, session: Any, square: Square, classes: tuple[str, ...]) -> None:
     """The graph takes the images and gives the probabilities that the description speaks of."""
     inputs = {each.name: (each.type, each.shape[1:]) for each in session.get_inputs()}
     outputs = {each.name: each.shape[1:] for each in session.get_outputs()}
     expected = {"image": ("tensor(uint8)", list(square.shape))}
-    if inputs != expected or outputs.get("probabilities") != [len(classes)] or len(set(classes)) != len(classes):
+    if inputs != expected or outputs.get("probabilities") != [len(classes)]:
         raise BundleError(
             found=f"{path} whose graph and description do not belong together",
             expected=f"a graph from images {square.shape} uint8 to the probabilities of {len(classes)} classes",

@@ -100,7 +100,10 @@ def open_inside(model: Path) -> Inside:
         )
     session = start_session(path, read_model(path))
     facts = facts_of(path, session.get_modelmeta().custom_metadata_map)
-    if facts.get("weights") != bundle.facts.get("weights") or "weights" not in facts:
+    shown = {output.name for output in session.get_outputs()}
+    blocks, convolutions = bundle.facts.get("blocks", []), bundle.facts.get("convolutions", [])
+    is_whole = blocks and convolutions and {"probabilities", "heat", *blocks} <= shown
+    if not is_whole or "weights" not in facts or facts["weights"] != bundle.facts.get("weights"):
         raise BundleError(
             found=f"{path} of another model than {bundle.path}", expected="the inside of this model", fix="train again"
         )

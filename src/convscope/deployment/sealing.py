@@ -15,7 +15,15 @@ import numpy as np
 import convscope
 from convscope.data.batches import evaluation_batches
 from convscope.data.decoding import Square
-from convscope.deployment.bundle import FORMAT, GOLDEN_KEY, METADATA_KEY, open_bundle, start_session
+from convscope.deployment.bundle import (
+    FORMAT,
+    GOLDEN_KEY,
+    LABELS,
+    METADATA_KEY,
+    labels_text,
+    open_bundle,
+    start_session,
+)
 from convscope.deployment.golden import draw_golden
 from convscope.deployment.graphs import answering_graph, inside_graph, metadata_of, to_bytes
 from convscope.deployment.inside import INSIDE, WEIGHTS
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
     from convscope.data.dataset import Dataset
     from convscope.recipe import Recipe
 
-GRAPH, LABELS, FACTS = "model.onnx", "labels.txt", "model.json"
+GRAPH, FACTS = "model.onnx", "model.json"
 PARTS = {GRAPH, INSIDE, WEIGHTS, LABELS, FACTS}
 COMPARED_IMAGES = 32  # on which a bundle must answer as the network does
 JUDGED_AT_ONCE = 256
@@ -78,7 +86,7 @@ def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> No
     write_whole(part / GRAPH, to_bytes(graph, said | {GOLDEN_KEY: golden.to_text()}))
     write_whole(part / INSIDE, to_bytes(inside, said))
     write_whole(part / WEIGHTS, weights)
-    write_whole(part / LABELS, "".join(f"{name}\n" for name in dataset.classes))
+    write_whole(part / LABELS, labels_text(dataset.classes))
     write_json(part / FACTS, facts)
     open_bundle(part)  # what nobody could open is not put in the place of what was there
     replace_folder(part, folder)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from convscope.deployment.origin import Origin
 from convscope.errors import ConvscopeError, RunError
-from convscope.run import write_json
+from convscope.run import hash_file, write_json
 
 MOST_BYTES = 64 * 1024**2  # of a sidecar: with a hundred thousand classes it has a few
 
@@ -71,9 +70,3 @@ def read_shard(table: Path) -> ShardTable:
             expected="what `convscope predict --shard` writes beside a table",
             fix="use the convscope that wrote it, or predict that shard again",
         ) from None
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

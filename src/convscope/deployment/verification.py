@@ -1,28 +1,35 @@
-"""The verb `verify`: does a model answer on this machine as it did where it was written?"""
+"""The verb `verify`: does a model answer on this machine as it did where it was written, and is its folder whole?"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convscope.deployment.bundle import open_bundle
+from convscope.deployment.bundle import LABELS, Bundle, labels_text, open_bundle
+from convscope.deployment.inside import INSIDE, WEIGHTS, open_inside
 from convscope.errors import BundleError
+from convscope.run import hash_file
 
 TOLERANCE = 1e-4  # of a probability, where the model names none; in float32, processors differ by some 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found: the largest difference of a probability, on how many images, and how much there may be."""
+    """What was found: the largest difference of a probability, on how many images, and how much there may be.
+
+    `beside`: the files beside the model that belong to it, where a folder was named.
+    """
 
     model: Path
     images: int
     difference: float
     tolerance: float
     same_labels: int
+    beside: tuple[str, ...]
 
     @property
     def agrees(self) -> bool:
@@ -48,20 +55,21 @@ class Verification:
 
     def describe(self) -> str:
         """One line for a person."""
+        whole = f"; {', '.join(self.beside)} belong to it" if self.beside else ""
         return (
             f"{'agree' if self.agrees else 'differ'}: largest difference of a probability {self.difference:.2g}"
-            f" (at most {self.tolerance:g}), the same label on {self.same_labels} of {self.images} golden images"
+            f" (at most {self.tolerance:g}), the same label on {self.same_labels} of {self.images} golden images{whole}"
         )
 
 
 def verify(model: Path) -> Verification:
-    """Answer a model's golden images on this machine, and compare.
+    """Answer a model's golden images on this machine, and compare; of a folder also look at what lies beside the model.
 
     Args:
         model: a run folder or a .onnx file.
 
     Raises:
-        BundleError: it cannot be used, or carries no golden images.
+        BundleError: it cannot be used, carries no golden images, or what lies beside it is damaged or another model's.
     """
     bundle = open_bundle(model)
     golden = bundle.golden
@@ -78,4 +86,29 @@ def verify(model: Path) -> Verification:
         difference=float(np.abs(answers - golden.probabilities).max()),
         tolerance=float(bundle.facts.get("tolerance", TOLERANCE)),
         same_labels=int((answers.argmax(axis=1) == golden.probabilities.argmax(axis=1)).sum()),
+        beside=tuple(_files_beside(bundle)) if bundle.path != model else (),
+    )
+
+
+def _files_beside(bundle: Bundle) -> Iterator[str]:
+    """The files beside a model that are there, each of which has to be its own."""
+    inside, weights, labels = (bundle.path.with_name(name) for name in (INSIDE, WEIGHTS, LABELS))
+    if inside.is_file():
+        open_inside(bundle.path)
+        yield INSIDE
+    if weights.is_file():
+        if hash_file(weights) != bundle.facts.get("weights"):
+            raise _stranger(weights, bundle)
+        yield WEIGHTS
+    if labels.is_file():
+        if labels.read_bytes() != labels_text(bundle.classes).encode():
+            raise _stranger(labels, bundle)
+        yield LABELS
+
+
+def _stranger(file: Path, bundle: Bundle) -> BundleError:
+    return BundleError(
+        found=f"{file}, which is damaged or of another model than {bundle.path}",
+        expected="the files of one model, as they were written",
+        fix="copy the folder again, or train again",
     )

@@ -1,4 +1,4 @@
-"""deployment/exporting/exporting.py: an export answers as its model does, proves it, and is not left behind where it does not."""
+"""deployment/exporting/exporting.py: an export answers as its model does, and proves it, or is not left behind."""
 
 from __future__ import annotations
 

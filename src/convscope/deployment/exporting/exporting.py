@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from convscope.deployment.bundle import GOLDEN_KEY, METADATA_KEY, Bundle, open_bundle
+from convscope.deployment.bundle import GOLDEN_KEY, LABELS, METADATA_KEY, Bundle, labels_text, open_bundle
 from convscope.deployment.exporting.converter import KINDS, Converter, Format, Order
 from convscope.deployment.exporting.material import open_material
 from convscope.deployment.exporting.quantization import TOLERANCE, describe_file
@@ -31,7 +31,7 @@ from convscope.terminal import plural, progress, remarks
 
 FORMAT = 1
 MOST_POINTS_LOST = 0.5  # of accuracy; what loses more is refused
-FACTS, LABELS = "export.json", "labels.txt"
+FACTS = "export.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ def export(run: Path, *, to: Format, out: Path | None = None, force: bool = Fals
             _describe_quantized(part, bundle, Golden(golden.images, answers), trial, facts)
         num_bytes = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
         done = Export(folder=folder, to=to, num_bytes=num_bytes, model_bytes=bundle.path.stat().st_size, trial=trial)
-        write_whole(part / LABELS, "".join(f"{name}\n" for name in bundle.classes))
+        write_whole(part / LABELS, labels_text(bundle.classes))
         write_json(part / FACTS, _facts_of(done, bundle, facts, part=part))
         replace_folder(part, folder)
     return done
