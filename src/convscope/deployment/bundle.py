@@ -81,7 +81,7 @@ class Bundle:
             return None
         try:
             return Golden.from_text(text, self.square, len(self.classes))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise BundleError(
                 found=f"{self.path} whose golden images are damaged: {error}",
                 expected="images with their probabilities",

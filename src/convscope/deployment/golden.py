@@ -47,7 +47,10 @@ class Golden:
         Raises:
             ValueError: it is damaged, or of another model.
         """
-        facts = json.loads(text)
+        try:
+            facts = json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         if not isinstance(facts, dict) or not isinstance(facts.get("images"), list):
             raise ValueError("no list of images")
         try:
