@@ -1,8 +1,10 @@
 """How much does `serve` carry, beside what `predict` does with the same photos, and what becomes of ten times as much?
 
-One run on one machine, loopback only, the load from a process of its own (load.py). Prints what was found and writes it
-as JSON. In turns: `predict` over the photos, and the service asked for one photo at a time over 64 connections. Then
-floods at ten times that rate; after each, how soon is it well again, and how much memory has it?
+python benchmarks/serving.py RUN    a finished run; writes docs/decisions/serving.json and serving.md
+
+One run on one machine, loopback only, the load from a process of its own (load.py). In turns: `predict` over the
+photos, and the service asked for one photo at a time over 64 connections. Then floods at ten times that rate; after
+each, how soon is it well again, and how much memory has it?
 """
 
 from __future__ import annotations
@@ -23,12 +25,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from predicting import describe_run
+
 from convscope.data.folder import list_folder
 from convscope.deployment.answering import answer_files, open_for_answering
 from convscope.run import describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"
+PAGE = ROOT / "docs" / "decisions" / "serving.md"
 BEGINNING = 256  # answers of `predict` that are not counted: its children have to start
 CONNECTIONS, FLOOD_CONNECTIONS = 64, 500
 TIMES_THE_LOAD = 10
@@ -65,14 +70,14 @@ class Served:
 
 def main() -> None:
     """Measure and write."""
-    words = argparse.ArgumentParser(description=__doc__)
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("model", type=Path, help="a run folder")
     words.add_argument("--data", type=Path, default=DATA)
     words.add_argument("--images", type=int, default=2000)
     words.add_argument("--times", type=int, default=5)
     words.add_argument("--seconds", type=float, default=8)
     words.add_argument("--floods", type=int, default=3)
-    words.add_argument("--out", type=Path, help="where the JSON goes")
+    words.add_argument("--page", type=Path, default=PAGE)
     chosen = words.parse_args()
     photos = [chosen.data / item.path for item in list_folder(chosen.data).items[: chosen.images]]
     with serving(chosen.model) as served:
@@ -83,15 +88,16 @@ def main() -> None:
         floods = [flood(served, photos, rate=rate, seconds=chosen.seconds) for _ in range(chosen.floods)]
     facts = {
         "machine": {key: value for key, value in describe_environment(chosen.data).items() if key in MACHINE},
+        "run": describe_run(chosen.model),
         "images": len(photos),
         "rounds": rounds,
         "megabytes_before": before,
         "flood_rate": rate,
         "floods": floods,
     }
-    if chosen.out:
-        chosen.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(describe(facts))
+    chosen.page.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    chosen.page.write_text(describe(facts), encoding="utf-8")
+    print(chosen.page.read_text(encoding="utf-8"))
 
 
 @contextmanager
@@ -158,23 +164,51 @@ def load(served: Served, photos: list[Path], *, connections: int, rate: float, s
 
 
 def describe(facts: Facts) -> str:
-    """What was found, in words."""
+    """The page."""
     predict, serve = ([each[name] for each in facts["rounds"]] for name in ("predict", "serve"))
     ratios = [each["serve"] / each["predict"] for each in facts["rounds"]]
-    machine = facts["machine"]
+    machine, run, floods = facts["machine"], facts["run"], facts["floods"]
+    libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+    memory = ", ".join(f"{each['megabytes']:.0f}" for each in floods)
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores; {facts['images']:,} photos; n = {len(ratios)}, in turns:",
-        f"predict {spread(predict)} images/s; serve {spread(serve)}; serve / predict {spread(ratios, '.2f')}",
-        f"floods at {facts['flood_rate']:,.0f} requests/s, n = {len(facts['floods'])}:",
+        "# How much does the service carry?",
+        "",
+        "Made by `benchmarks/serving.py`; do not edit.",
+        "",
+        f"{facts['images']:,} JPEG photos of dogs-vs-cats through `{run['network']}` at {run['image_size']} pixels, one"
+        f" photo a request, {CONNECTIONS} connections; median and range of {len(ratios)} runs in turns. The load comes"
+        " from a process beside it, on the same cores.",
+        "",
+        "| | images/s |",
+        "| --- | ---: |",
+        f"| `convscope predict` | {spread(predict)} |",
+        f"| `convscope serve`, saturated | {spread(serve)} |",
+        f"| ratio | {spread(ratios, '.2f')} |",
+        "",
+        f"Then {len(floods)} floods of {facts['flood_rate']:,.0f} requests/s, {TIMES_THE_LOAD} times what it carries,"
+        f" over {FLOOD_CONNECTIONS} connections, with the usual deadline of {DEADLINE_SECONDS} s:",
+        "",
+        "| answered | refused with 503 | others | not sent: no connection free | p99 of the answered | well after |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+        *map(flood_row, floods),
+        "",
+        f"Resident memory: {facts['megabytes_before']:.0f} MB before the floods, {memory} MB after each.",
+        "",
+        f"Machine: {machine['processor']}, {machine['cores']} cores, Python {machine['python']}, {libraries}.",
+        "",
     ]
-    for each in facts["floods"]:
-        lines.append(
-            f"  {each['statuses']}, {each['unsent']:,} with no free connection;"
-            f" p99 of the accepted {each['p99_seconds']:.2f} s, well after {each['recovery_seconds']:.2f} s"
-        )
-    memory = ", ".join(f"{each['megabytes']:.0f}" for each in facts["floods"])
-    lines.append(f"memory {facts['megabytes_before']:.0f} MB before the floods, {memory} MB after each")
     return "\n".join(lines)
+
+
+def flood_row(flood: Facts) -> str:
+    """One flood, as a row."""
+    statuses = dict(flood["statuses"])
+    answered, refused = statuses.pop("200", 0), statuses.pop("503", 0)
+    others = ", ".join(f"{count} x {status}" for status, count in statuses.items()) or "none"
+    return (
+        f"| {answered:,} | {refused:,} | {others} | {flood['unsent']:,} | {flood['p99_seconds']:.2f} s |"
+        f" {flood['recovery_seconds']:.2f} s |"
+    )
 
 
 def spread(values: list[float], form: str = ",.0f") -> str:
