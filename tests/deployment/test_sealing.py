@@ -70,7 +70,6 @@ def test_golden_images_are_answered_alike(trained: Run, bundle: Bundle) -> None:
     """A fresh model agrees with its own golden images, whose answers are not all the same."""
     assert verify(trained.path).agrees
     golden = bundle.golden
-    assert golden is not None
     assert 8 <= len(golden.images) <= 16
     assert np.ptp(golden.probabilities[:, 0]) > 0.05
 

@@ -70,15 +70,19 @@ class Bundle:
         return answers
 
     @property
-    def golden(self) -> Golden | None:
-        """The images that it carries with the answers that it gave when it was written; None: it has none.
+    def golden(self) -> Golden:
+        """The images that it carries with the answers that it gave when it was written.
 
         Raises:
-            BundleError: they are damaged.
+            BundleError: it has none, or they are damaged.
         """
         text = self.metadata.get(GOLDEN_KEY)
         if text is None:
-            return None
+            raise BundleError(
+                found=f"{self.path} carries no golden images",
+                expected="a model with images and the answers that it gave when it was written",
+                fix="write it again with this version: train, or `convscope train DATA --out RUN --resume` on its run",
+            )
         try:
             return Golden.from_text(text, self.square, len(self.classes))
         except ValueError as error:

@@ -25,7 +25,7 @@ from convscope.deployment.exporting.material import open_material
 from convscope.deployment.exporting.quantization import TOLERANCE, describe_file
 from convscope.deployment.exporting.trials import Trial, try_export
 from convscope.deployment.golden import Golden
-from convscope.errors import BundleError, ExportError, MissingExtra, RunError
+from convscope.errors import ExportError, MissingExtra, RunError
 from convscope.run import library_versions, open_run, read_json, replace_folder, write_json, write_whole
 from convscope.terminal import plural, progress, remarks
 
@@ -92,7 +92,7 @@ def export(run: Path, *, to: Format, out: Path | None = None, force: bool = Fals
     folder = (home.path / "exports" / to if out is None else Path(out)).absolute()
     _check_modules(to)
     _check_replaceable(folder)
-    golden = _golden_of(bundle)
+    golden = bundle.golden
     material = open_material(home, bundle.classes, cache=cache)
     with _part_of(folder) as part, tempfile.TemporaryDirectory() as work:
         calibration = Path(work) / "calibration.npy"
@@ -133,17 +133,6 @@ def _check_replaceable(folder: Path) -> None:
             expected="a new folder, or one with an export that may be replaced and nothing else",
             fix="choose another folder, or move what is there",
         )
-
-
-def _golden_of(bundle: Bundle) -> Golden:
-    golden = bundle.golden
-    if golden is None:
-        raise BundleError(
-            found=f"{bundle.path} carries no golden images",
-            expected="a model with images and the answers that it gave when it was written",
-            fix="write it again with this version: `convscope train DATA --out RUN --resume` on its run",
-        )
-    return golden
 
 
 @contextmanager
