@@ -58,7 +58,7 @@ def test_the_probe_measures_both() -> None:
     """A convolution forward and back takes some time in either precision."""
     measured = rates("float32", "bfloat16", seconds=0.1)
     assert measured.keys() == {"float32", "bfloat16"}
-    assert all(1 < each < 1e6 for each in measured.values())
+    assert all(0.01 < each < 1e6 for each in measured.values())  # bfloat16 without AVX-512 takes a second
 
 
 @pytest.mark.parametrize("network", ["classic", "compact"])
