@@ -250,6 +250,23 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "table.csv").read_text(encoding="utf-8") == "content"
 
 
+def test_another_file_keeps_its_place_where_it_is_to(tmp_path: Path) -> None:
+    """With `over=False` what is there stays, the same content is no news, and nothing is left beside it."""
+    file = tmp_path / "file"
+
+    def write(content: bytes) -> None:
+        with open_whole(file, over=False) as part:
+            part.write(content)
+
+    write(b"old")
+    before = file.stat()
+    write(b"old")
+    with pytest.raises(RunError, match="file exists already"):
+        write(b"new")
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == (b"old", before.st_mtime_ns)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
     """A pipe, or a device such as /dev/stdout, gets the content and stays what it is."""
     pipe = tmp_path / "pipe"

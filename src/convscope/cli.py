@@ -200,7 +200,9 @@ def _tell_predictions(done: Predictions, max_unreadable: float) -> None:
         remarks().print(
             f"{done.unreadable:,} of {plural(done.count, 'image')} unreadable: their rows say why", markup=False
         )
-    if done.out is not None:
+    if done.was_there:
+        remarks().print(f"{done.out} was there already, and stays; to predict anew, move it away", markup=False)
+    elif done.out is not None:
         remarks().print(f"{plural(done.count, 'row')} in {done.out}", markup=False)
     if done.unreadable > max_unreadable * done.count:
         raise typer.Exit(UNREADABLE)

@@ -7,6 +7,7 @@ log.jsonl grows. Nothing is ever written anywhere else, least of all into the us
 from __future__ import annotations
 
 import csv
+import filecmp
 import hashlib
 import io
 import json
@@ -120,6 +121,20 @@ def check_free(path: Path) -> None:
         )
 
 
+def check_new(path: Path) -> None:
+    """Make sure that no file is where a table is to be written.
+
+    Raises:
+        RunError: one is.
+    """
+    if path.is_file():
+        raise RunError(
+            found=f"{path} exists already",
+            expected="a new file",
+            fix="choose another --out, or move that file away",
+        )
+
+
 def keep_environment(run: Run, *, data: Path) -> None:
     """Write environment.json where a run does not have it yet."""
     if not run.environment_file.exists():
@@ -194,10 +209,17 @@ def write_whole(path: Path, data: str | bytes) -> None:
 
 
 @contextmanager
-def open_whole(path: Path) -> Iterator[IO[bytes]]:
+def open_whole(path: Path, *, over: bool = True) -> Iterator[IO[bytes]]:
     """A binary file that takes its place at `path` when the block ends well, and vanishes when it does not.
 
     A symbolic link stays and its target is written; what is no file, such as /dev/null, is written as it is.
+
+    Args:
+        path: its place.
+        over: whether it may take that of another file; else what is there stays, and must be the same byte for byte.
+
+    Raises:
+        RunError: another file is there, and `over` is false.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -211,7 +233,10 @@ def open_whole(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        if over or not path.exists():
+            part.replace(path)
+        elif not filecmp.cmp(part, path, shallow=False):
+            check_new(path)
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -272,10 +297,11 @@ def read_table(path: Path) -> list[dict[str, str]]:
         ) from None
 
 
-def write_json(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write a JSON file whole; NaN and infinity are refused, since other readers would be."""
+def write_json(path: Path, facts: Mapping[str, Any], *, over: bool = True) -> None:
+    """Write a JSON file whole, as `open_whole` does; NaN and infinity are refused, since other readers would be."""
     text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(path, text.encode("utf-8", NOT_UTF_8))
+    with open_whole(path, over=over) as file:
+        file.write(text.encode("utf-8", NOT_UTF_8))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -131,6 +131,8 @@ def test_shards_of_something_else_are_refused(
         "top": Table(top=1),
         "min-confidence": Table(min_confidence=0.9),
     }
+    shards[2].unlink()
+    sidecar_of(shards[2]).unlink()
     predict(
         other,
         images[:2] if name == "images" else images,
@@ -147,17 +149,22 @@ def test_nothing_to_merge_is_told(tmp_path: Path) -> None:
 
 
 def test_tables_place_is_not_taken(shards: list[Path], tmp_path: Path) -> None:
-    """Neither a folder nor a table that is to be merged is written over."""
+    """Neither a folder nor any file that is there is written over, be it one of the tables or a link to one."""
     before = shards[0].read_bytes()
+    (tmp_path / "link.csv").symlink_to(shards[0])
     assert refused(shards, tmp_path).found.endswith("is a folder")
-    assert refused(shards, shards[0]).found.endswith("is one of the tables to merge")
+    for out in (shards[0], tmp_path / "link.csv"):
+        with pytest.raises(RunError) as caught:
+            merge(shards, out=out)
+        assert caught.value.found == f"{out} exists already"
     assert shards[0].read_bytes() == before
 
 
 def test_run_without_shards_cannot_be_merged(
     shards: list[Path], model: Path, images: list[str], tmp_path: Path
 ) -> None:
-    """A table that was written over a shard's is no shard, whatever the file beside it says."""
+    """A table that stands in a shard's place is no shard, whatever the file beside it says."""
+    shards[1].unlink()
     predict(model, images, out=shards[1])
     assert "is not the table that was written" in refused(shards, tmp_path / "out.csv").found
 

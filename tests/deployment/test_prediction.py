@@ -28,7 +28,7 @@ from convscope.data.decoding import Square, decode_file
 from convscope.data.image import read_image
 from convscope.deployment.answering import BATCH_IMAGES
 from convscope.deployment.origin import Shard
-from convscope.deployment.parts import parts_folder
+from convscope.deployment.parts import Parts, parts_folder
 from convscope.deployment.prediction import command_to_resume, predict
 from convscope.deployment.rows import Format, Table
 from convscope.deployment.shards import read_shard
@@ -203,10 +203,109 @@ def test_what_needs_a_file_is_refused_without_one(
 
 
 def test_finished_table_is_alone(file: Path, photos: Path, tmp_path: Path) -> None:
-    """Nothing but the table, which may replace an old one; with `resume` too, where nothing was begun."""
+    """Nothing but the table, in a folder that is made for it; with `resume` too, where nothing was begun."""
+    for name, resume in (("a", False), ("b", True)):
+        predict(file, [str(photos)], out=tmp_path / name / "out.csv", resume=resume)
+        assert os.listdir(tmp_path / name) == ["out.csv"]
+
+
+@pytest.mark.parametrize("kind", ["file", "symbolic link", "hard link"])
+@pytest.mark.parametrize("name", ["model.onnx", "inside.onnx", "photos/a.png", "old.csv"])
+def test_what_is_there_is_never_written_over(model: TinyModel, tmp_path: Path, name: str, kind: str) -> None:
+    """The model, what lies beside it, an input, an old table: none is replaced, whatever name or link leads to it."""
+    model.write(tmp_path / "model.onnx")
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(draw("disc", 12, 1)).save(tmp_path / "photos" / "a.png")
+    for each in ("inside.onnx", "old.csv"):
+        (tmp_path / each).write_text("old")
+    out = tmp_path / name
+    if kind != "file":
+        out = tmp_path / "link"
+        (out.symlink_to if kind == "symbolic link" else out.hardlink_to)(tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError) as caught:
+        predict(tmp_path / "model.onnx", [str(tmp_path / "photos")], out=out)
+    assert caught.value.found == f"{out} exists already"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert not parts_folder(out).exists()
+
+
+def test_file_in_the_place_of_what_lies_beside_a_shard_is_not_written_over(
+    file: Path, photos: Path, tmp_path: Path
+) -> None:
+    """`photos.csv.json` may be the user's."""
+    (tmp_path / "out.csv.json").write_text("mine")
     for resume in (False, True):
-        predict(file, [str(photos)], out=tmp_path / "to" / "out.csv", resume=resume)
-        assert os.listdir(tmp_path / "to") == ["out.csv"]
+        with pytest.raises(RunError, match=r"out\.csv\.json exists already"):
+            predict(file, [str(photos)], out=tmp_path / "out.csv", shard=Shard(1, 2), resume=resume)
+    assert os.listdir(tmp_path) == ["out.csv.json"]
+    assert (tmp_path / "out.csv.json").read_text() == "mine"
+
+
+def test_finished_table_is_not_predicted_again(cli: Command, file: Path, photos: Path, tmp_path: Path) -> None:
+    """A script that always says `--resume` ends well a second time, and the table is the one of the first."""
+    out = tmp_path / "out.csv"
+    assert cli("predict", file, photos, "--out", out, "--resume").code == 0
+    before = out.stat()
+    ended = cli("predict", file, photos / "disc", "--out", out, "--resume")
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == f"{out} was there already, and stays; to predict anew, move it away\n"
+    assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_finished_shard_is_compared_with_what_is_asked_for(file: Path, photos: Path, tmp_path: Path) -> None:
+    """The file beside it says what it is of: it counts as it did, and another one is refused by name."""
+    out, images = tmp_path / "out.csv", [str(photos), "missing.png"]
+    first = predict(file, images, out=out, shard=Shard(2, 2))
+    for named in (images, []):
+        again = predict(file, named, out=out, shard=Shard(2, 2), resume=True)
+        assert (again.count, again.unreadable, again.was_there) == (first.count, 1, True)
+    for change in ({"shard": Shard(1, 2)}, {"images": images[:1]}, {"table": Table(top=1)}):
+        words: dict[str, Any] = {"images": images, "shard": Shard(2, 2)} | change
+        with pytest.raises(RunError, match="other choices than the table was begun with"):
+            predict(file, out=out, resume=True, **words)
+    out.write_bytes(out.read_bytes()[:-1])
+    with pytest.raises(RunError, match="is not the table that was written"):
+        predict(file, images, out=out, shard=Shard(2, 2), resume=True)
+
+
+def test_kill_just_after_the_table_costs_nothing(
+    file: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is there and its parts are too: one goes on to the same end, unless another file took the place."""
+    out = tmp_path / "out.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "finish", lambda _: None)  # as if killed before it
+        predict(file, [str(photos)], out=out, shard=Shard(1, 2))
+    before = out.read_bytes()
+    out.write_bytes(b"another")
+    with pytest.raises(RunError, match="exists already"):
+        predict(file, out=out, shard=Shard(1, 2), resume=True)
+    assert out.read_bytes() == b"another"
+    out.write_bytes(before)
+    assert predict(file, out=out, shard=Shard(1, 2), resume=True).count == 30
+    assert out.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["out.csv", "out.csv.json"]
+
+
+def test_file_that_came_since_the_beginning_is_told_at_once(file: Path, photos: Path, tmp_path: Path) -> None:
+    """A table that is not complete cannot be there: whatever is, is another file, and the rest is not predicted."""
+    out = tmp_path / "out.csv"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Parts, "keep", fail)
+        with pytest.raises(OSError, match="full"):
+            predict(file, [str(photos)], out=out)
+    out.write_text("another")
+    with pytest.raises(RunError, match="exists already"):
+        predict(file, out=out, resume=True)
+    out.unlink()
+    assert predict(file, out=out, resume=True).count == 60
+
+
+def fail(*_: object, **__: object) -> None:
+    """As a disk does."""
+    raise OSError("full")
 
 
 def test_shard_says_what_it_is(file: Path, photos: Path, tmp_path: Path) -> None:
@@ -252,9 +351,8 @@ runpy.run_module("convscope", run_name="__main__")
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="limits files as POSIX does")
 def test_full_disk_costs_nothing_that_is_done(file: Path, photos: Path, tmp_path: Path) -> None:
-    """When the disk is full, an old table stays as it was and the error has 3 lines; with room one can go on."""
+    """When the disk is full, no table is there and the error has 3 lines; with room one can go on."""
     out = tmp_path / "out.csv"
-    out.write_text("old")
     images = "\n".join([str(photos / "disc" / "000.png")] * 1000)  # 60 kB of names, over 80 kB of rows
     command = [sys.executable, "-c", WITH_SMALL_FILES, "predict", file, "-", "--out", out]
     ended = subprocess.run(command, input=images, capture_output=True, text=True, env=environment())
@@ -262,7 +360,7 @@ def test_full_disk_costs_nothing_that_is_done(file: Path, photos: Path, tmp_path
     found, wanted, fix = ended.stderr.splitlines()[-3:]
     assert found.startswith("found:    [Errno 27] File too large")
     assert (wanted.split()[0], fix.split()[0]) == ("expected:", "fix:")
-    assert out.read_text() == "old"
+    assert not out.exists()
     assert predict(file, out=out, resume=True).count == 1000
     assert os.listdir(tmp_path) == ["out.csv"]
 
@@ -352,7 +450,7 @@ def test_stopped_run_says_how_to_go_on(file: Path, copies: Path, tmp_path: Path,
     assert child.communicate(timeout=120)[1].endswith(f"1,920 rows in {out}\n")
     predict(file, listed.splitlines(), out=whole, table=Table(top=2))
     assert out.read_bytes() == whole.read_bytes()
-    assert read_shard(out).is_intact
+    read_shard(out).check_intact()
 
 
 @pytest.mark.slow

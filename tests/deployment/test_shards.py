@@ -40,11 +40,22 @@ def test_sidecar_says_what_the_table_is(table: Path) -> None:
     }
 
 
+def test_another_file_is_not_written_over(table: Path) -> None:
+    """What is there already may only be the same, as after a kill."""
+    before = sidecar_of(table).read_bytes()
+    origin = read_shard(table).origin
+    write_sidecar(table, origin, unreadable=1)
+    with pytest.raises(RunError, match=r"\.json exists already"):
+        write_sidecar(table, origin, unreadable=2)
+    assert sidecar_of(table).read_bytes() == before
+
+
 def test_changed_table_is_seen(table: Path) -> None:
     """Every byte counts."""
-    assert read_shard(table).is_intact
+    read_shard(table).check_intact()
     table.write_bytes(b"rowz")
-    assert not read_shard(table).is_intact
+    with pytest.raises(RunError, match="is not the table that was written"):
+        read_shard(table).check_intact()
 
 
 def test_table_without_sidecar_is_refused(table: Path) -> None:

@@ -5,7 +5,6 @@ It is written only if every shard is there once, unchanged, and all are of the s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -16,7 +15,7 @@ from convscope.deployment.prediction import Predictions
 from convscope.deployment.shards import ShardTable, read_shard
 from convscope.deployment.tables import open_writer
 from convscope.errors import RunError
-from convscope.run import open_whole
+from convscope.run import check_new, open_whole
 
 MOST_NAMED = 10  # missing shards in a message
 
@@ -31,31 +30,27 @@ def merge(tables: Iterable[Path], *, out: Path) -> Predictions:
     Returns: how many rows, and how many of them are unreadable.
 
     Raises:
-        RunError: a shard is missing, there twice, changed, or of another model, of other inputs or other choices.
+        RunError: a shard is missing, there twice, changed, or of another model, of other inputs or other choices; or
+            a file is at `out`.
     """
     shards = sorted((read_shard(Path(table)) for table in tables), key=lambda shard: shard.origin.shard.number)
     if not shards:
         raise RunError(found="no tables", expected="the tables of all shards", fix="name them")
-    _check_out(shards, out)
+    _check_out(out)
     _check_same(shards)
     _check_complete(shards)
     for shard in shards:
-        if not shard.is_intact:
-            raise RunError(
-                found=f"{shard.path} is not the table that was written",
-                expected=f"a file with the SHA-256 {shard.sha256}",
-                fix=f"copy it again, or predict shard {shard.origin.shard} again",
-            )
+        shard.check_intact()
     origin = shards[0].origin
-    with open_whole(out) as file:
+    with open_whole(out, over=False) as file:
         open_writer(origin.table, origin.classes).join(file, [shard.path for shard in shards])
     return Predictions(origin.total, sum(shard.unreadable for shard in shards), out)
 
 
-def _check_out(shards: Sequence[ShardTable], out: Path) -> None:
-    if out.is_dir() or any(os.path.realpath(shard.path) == os.path.realpath(out) for shard in shards):
-        what = "a folder" if out.is_dir() else "one of the tables to merge"
-        raise RunError(found=f"{out} is {what}", expected="a file for the table", fix="choose another --out")
+def _check_out(out: Path) -> None:
+    if out.is_dir():
+        raise RunError(found=f"{out} is a folder", expected="a file for the table", fix="choose another --out")
+    check_new(out)
 
 
 def _check_same(shards: Sequence[ShardTable]) -> None:

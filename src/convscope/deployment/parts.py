@@ -69,6 +69,11 @@ class Parts:
             first += parts[first].count
         return chain
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row is done."""
+        return sum(part.count for part in self.done()) == self.origin.count
+
     def finish(self) -> None:
         """The table is there: the folder is none of an unfinished one any more, and goes when its block ends."""
         (self.folder / ORIGIN).unlink()
@@ -102,6 +107,11 @@ def open_parts(
                 (folder / LOCK).unlink(missing_ok=True)
                 with suppress(OSError):  # something is in it that is not ours
                     folder.rmdir()
+
+
+def is_begun(out: Path) -> bool:
+    """Whether there is an unfinished table that is to be at `out`."""
+    return (parts_folder(out) / ORIGIN).exists()
 
 
 def parts_folder(out: Path) -> Path:
@@ -146,18 +156,27 @@ def _go_on(
             expected="a new table",
             fix="go on with --resume; or choose another --out; or, to start anew, remove that folder",
         )
+    check_same(begun, images, origin_of, place=folder)
+    return parts
+
+
+def check_same(begun: Origin, images: Iterable[str], origin_of: Callable[[InputList], Origin], *, place: Path) -> None:
+    """Make sure that a table is made of what is asked for, its inputs included where they are named.
+
+    Raises:
+        RunError: it is made of something else.
+    """
     asked = origin_of(InputList(begun.total, begun.inputs))
     if images := list(images):
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with tempfile.TemporaryFile(dir=place.parent) as file:
             asked = origin_of(write_inputs(file, images))
     if found := begun.differences(asked):
         leave_out = ", or no images to go on with the list as it was" if begun.inputs != asked.inputs else ""
         raise RunError(
             found=f"other choices than the table was begun with: {', '.join(found)}",
-            expected=f"the same as for {folder}",
+            expected=f"the same as for {place}",
             fix=f"give the same{leave_out}; or choose another --out",
         )
-    return parts
 
 
 def _read_origin(folder: Path) -> Origin | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ from convscope.deployment.answering import Answer, answer_batches, open_for_answ
 from convscope.deployment.bundle import Bundle
 from convscope.deployment.inputs import InputList, read_inputs, write_inputs
 from convscope.deployment.origin import Origin, Shard
-from convscope.deployment.parts import Parts, gather, open_parts
+from convscope.deployment.parts import Parts, check_same, gather, is_begun, open_parts
 from convscope.deployment.rows import Table
-from convscope.deployment.shards import write_sidecar
+from convscope.deployment.shards import read_shard, sidecar_of, write_sidecar
 from convscope.deployment.tables import Writer, open_writer, text_writer
 from convscope.errors import FolderError, Interrupted, RunError
-from convscope.run import open_whole
+from convscope.run import check_new, open_whole
 from convscope.terminal import plural, program, progress, remarks
 from convscope.training.interruption import stop_requests
 
@@ -34,11 +34,20 @@ VALUES_OF_A_ROW = 16  # besides the probabilities: what a path and a row cost
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What was done: how many rows, how many of them unreadable, and where the table is (None: standard output)."""
+    """What was done.
+
+    Attributes:
+        count: how many rows.
+        unreadable: how many of their inputs are.
+        out: where the table is; None: standard output.
+        was_there: whether the table was finished before, and nothing done. Where it is no shard, nothing says what it
+            is made of then, and both counts are 0.
+    """
 
     count: int
     unreadable: int
     out: Path | None
+    was_there: bool = False
 
 
 def predict(
@@ -56,16 +65,17 @@ def predict(
         model: a run folder or a .onnx file.
         images: files, folders (searched in depth), globs, or `-` for a list of paths on standard input, one a line.
             With `resume` none need to be named: they are those that the table was begun with.
-        out: the table; it appears whole or not at all. None: standard output.
+        out: the table; it appears whole or not at all, and never in place of another file. None: standard output.
         table: how its rows are shaped; None: CSV.
         shard: only this stretch of the inputs; a JSON file beside the table then says which, for `merge`.
-        resume: go on with the table that was begun at `out`, or begin it where there is none yet.
+        resume: go on with the table that was begun at `out`, or begin it where there is none yet; a finished one stays
+            as it is.
 
     Raises:
         BundleError: the model cannot be used.
         FolderError: there is no input, or a folder stands where the table is to go.
         RecipeError: the table cannot be shaped so.
-        RunError: an unfinished table stands in the way, or is made of something else than what is asked for.
+        RunError: a file or an unfinished table stands in the way, or is made of something else than what is asked for.
         Interrupted: Ctrl-C or SIGTERM; what is done is kept.
     """
     table, shard_or_all = table or Table(), shard or Shard()
@@ -88,10 +98,18 @@ def predict(
         )
 
     writer = open_writer(table, bundle.classes)
+    if not is_begun(out):
+        if resume and out.is_file():
+            return _leave(out, images, origin_of, shard)
+        check_new(out)
+        if shard is not None:
+            check_new(sidecar_of(out))
     with open_parts(out, images, origin_of, resume=resume) as parts:
+        if not parts.is_complete:  # else a kill may have come just after the table
+            check_new(out)
         _fill(parts, bundle, writer, again=command_to_resume(model, out, table=table, shard=shard))
         unreadable = sum(part.unreadable for part in parts.done())
-        with open_whole(out) as whole:
+        with open_whole(out, over=False) as whole:
             writer.join(whole, (part.path for part in parts.done()))
         if shard is not None:
             write_sidecar(out, parts.origin, unreadable=unreadable)
@@ -114,6 +132,18 @@ def _check_out(out: Path | None, table: Table, *, in_parts: bool) -> None:
             expected="a file for the table",
             fix="say which with --out",
         )
+
+
+def _leave(
+    out: Path, images: Iterable[str], origin_of: Callable[[InputList], Origin], shard: Shard | None
+) -> Predictions:
+    """Leave a finished table as it is; a shard's says what it is made of, and must be what is asked for."""
+    if shard is None:
+        return Predictions(0, 0, out, was_there=True)
+    found = read_shard(out)
+    check_same(found.origin, images, origin_of, place=out)
+    found.check_intact()
+    return Predictions(found.origin.count, found.unreadable, out, was_there=True)
 
 
 def _stream(file: TextIO, bundle: Bundle, images: Iterable[str], table: Table) -> Predictions:

@@ -29,10 +29,18 @@ class ShardTable:
     unreadable: int
     sha256: str
 
-    @property
-    def is_intact(self) -> bool:
-        """Whether the table's bytes are those that were written."""
-        return hash_file(self.path) == self.sha256
+    def check_intact(self) -> None:
+        """Make sure that the table's bytes are those that were written.
+
+        Raises:
+            RunError: they are not.
+        """
+        if hash_file(self.path) != self.sha256:
+            raise RunError(
+                found=f"{self.path} is not the table that was written",
+                expected=f"a file with the SHA-256 {self.sha256}",
+                fix=f"copy it again, or predict shard {self.origin.shard} again",
+            )
 
 
 def sidecar_of(table: Path) -> Path:
@@ -41,9 +49,13 @@ def sidecar_of(table: Path) -> Path:
 
 
 def write_sidecar(table: Path, origin: Origin, *, unreadable: int) -> None:
-    """Write what `read_shard` reads, beside a table that is finished."""
+    """Write what `read_shard` reads, beside a table that is finished.
+
+    Raises:
+        RunError: another file is there.
+    """
     facts = {"first": origin.stretch[0], "count": origin.count, "unreadable": unreadable, "sha256": hash_file(table)}
-    write_json(sidecar_of(table), origin.to_json() | facts)
+    write_json(sidecar_of(table), origin.to_json() | facts, over=False)
 
 
 def read_shard(table: Path) -> ShardTable:
