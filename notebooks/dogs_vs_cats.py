@@ -365,17 +365,17 @@ model = learner.save("../runs/dogs_vs_cats")
 sorted(file.name for file in model.iterdir())
 
 # %% [markdown]
-# 每张图片一行，按给出的顺序：每个类别的概率，最后是 `id`，也就是不带后缀的文件名。去掉 `format="reference"`，
+# 每张图片一行，按给出的顺序：每个类别的概率，最后是 `id`，也就是不带后缀的文件名。去掉 `table=...`，
 # 表里就有完整的路径、答案和把握。
 #
 # One row for each image, in the order given: the probability of each class, then the `id`, which is the file's name
-# without its suffix. Leave out `format="reference"`, and the table has the whole path, the answer, and how sure it is.
+# without its suffix. Leave out `table=...`, and the table has the whole path, the answer, and how sure it is.
 
 # %%
-from convscope import predict
+from convscope import Table, predict
 
 photos = [str(dataset.root / path) for path in paths]
-table = predict(model, photos, out=model.parent / "dogs_vs_cats.csv", format="reference")
+table = predict(model, photos, out=model.parent / "dogs_vs_cats.csv", table=Table(format="reference"))
 table
 
 # %%
