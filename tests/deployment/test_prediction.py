@@ -470,12 +470,13 @@ def test_unreadable_share_counts_every_part(file: Path, copies: Path, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends signals as POSIX does")
-def test_stop_without_a_file_is_plain(file: Path, photos: Path) -> None:
-    """On standard output nothing is kept: Ctrl-C says `stopped` and ends with 130."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_without_a_file_is_plain(file: Path, photos: Path, number: signal.Signals) -> None:
+    """On standard output nothing is kept: Ctrl-C and SIGTERM say `stopped` and end with 130."""
     child = start_predicting(file, *[photos / "disc" / "000.png"] * 3000, stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    os.killpg(child.pid, signal.SIGINT)
+    os.killpg(child.pid, number)
     _, err = child.communicate(timeout=60)
     assert (child.returncode, err) == (130, "stopped\n")
 

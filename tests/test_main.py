@@ -1,0 +1,59 @@
+"""__main__.py: whoever stops the program is told `stopped`, from its first moment on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from commands import Ended, environment
+from drawing import draw
+from PIL import Image
+from tiny_model import colour_model
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+STOP_AT = """
+import signal, sys
+signal.signal(signal.{number}, signal.{handler})
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            signal.raise_signal(signal.{number})
+sys.meta_path.insert(0, Stop())
+from convscope.__main__ import main
+main()
+"""
+
+
+def run(program: str, *words: object) -> Ended:
+    """Run a program in a process of its own."""
+    command = [sys.executable, "-c", program, *map(str, words)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment())
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("module", ["convscope.cli", "typer", "rich", "convscope.deployment.prediction", "onnxruntime"])
+def test_stop_while_it_loads_is_plain(tmp_path: Path, module: str, number: str) -> None:
+    """Whatever is being imported when the signal comes: `stopped`, 130, and no traceback."""
+    handler = "default_int_handler" if number == "SIGINT" else "SIG_DFL"
+    Image.fromarray(draw("disc", 12, 1)).save(tmp_path / "a.png")
+    words = ["predict", colour_model().write(tmp_path / "m.onnx"), tmp_path / "a.png"]
+    ended = run(STOP_AT.format(number=number, handler=handler, module=module), *words)
+    assert ended == Ended(130, "", "stopped\n")
+
+
+def test_ignored_signal_stays_ignored() -> None:
+    """Where the person had Ctrl-C ignored, as nohup and a shell's `&` do, it stops nothing."""
+    ended = run(STOP_AT.format(number="SIGINT", handler="SIG_IGN", module="typer"), "--version")
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_command_begins_where_it_can_be_stopped() -> None:
+    """The installed command calls `main`, and nothing of weight is loaded before it."""
+    scripts = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["scripts"]
+    assert scripts == {"convscope": "convscope.__main__:main"}
+    ended = run("import sys, convscope.__main__; print(*sys.modules)")
+    assert set(ended.out.split()).isdisjoint({"typer", "rich", "json", "pathlib", "convscope.cli"})
