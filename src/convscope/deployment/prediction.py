@@ -108,13 +108,7 @@ def predict(
         if not parts.is_complete:  # else a kill may have come just after the table
             check_new(out)
         _fill(parts, bundle, writer, again=command_to_resume(model, out, table=table, shard=shard))
-        unreadable = sum(part.unreadable for part in parts.done())
-        with open_whole(out, over=False) as whole:
-            writer.join(whole, (part.path for part in parts.done()))
-        if shard is not None:
-            write_sidecar(out, parts.origin, unreadable=unreadable)
-        parts.finish()
-    return Predictions(parts.origin.count, unreadable, out)
+        return _finish(parts, writer, out, in_shards=shard is not None)
 
 
 def _check_out(out: Path | None, table: Table, *, in_parts: bool) -> None:
@@ -192,6 +186,17 @@ def _answer(bundle: Bundle, paths: Iterator[str], *, first: int, count: int, tot
         for answers in batches:
             bar.advance(len(answers))
             yield answers
+
+
+def _finish(parts: Parts, writer: Writer, out: Path, *, in_shards: bool) -> Predictions:
+    """Write the table, and beside a shard's what it is; its parts are none of an unfinished one any more."""
+    unreadable = sum(part.unreadable for part in parts.done())
+    with open_whole(out, over=False) as whole:
+        writer.join(whole, (part.path for part in parts.done()))
+    if in_shards:
+        write_sidecar(out, parts.origin, unreadable=unreadable)
+    parts.finish()
+    return Predictions(parts.origin.count, unreadable, out)
 
 
 def _count_unreadable(answers: Iterable[Answer]) -> int:
