@@ -11,7 +11,7 @@ import pytest
 from drawing import draw, encode
 from stranger import Stranger
 
-from convscope.data.folder import SPLIT_NAMES, Listing, label_of_name, list_folder
+from convscope.data.folder import SPLIT_NAMES, Listing, label_of_name, list_folder, tell_ignored
 from convscope.errors import FolderError
 
 
@@ -66,11 +66,14 @@ def test_suffixes_of_images_count_in_any_case_and_others_are_counted(tmp_path: P
     images += ["cat/a.tif", "cat/b.tiff", "cat/c.JPG", "cat/d.JpEg"]
     listing = list_folder(touch(tmp_path, *images, "cat/notes.txt", "cat/more.TXT", "cat/README", "cat/x.heic"))
     assert set(labels(listing)) == set(images)
-    assert listing.ignored == {".txt": 2, "files without a suffix": 1, ".heic": 1}
+    assert listing.ignored == {".txt": 2, "file without a suffix": 1, ".heic": 1}
 
 
 def test_hidden_files_and_litter_are_not_there(tmp_path: Path) -> None:
-    """What starts with a dot, notebook checkpoints, and what macOS and Synology leave behind, are no images."""
+    """What starts with a dot, notebook checkpoints, and what macOS and Synology leave behind, are no images.
+
+    Files whose names are hidden, and else those of images, are counted: a person may look for them.
+    """
     litter = [
         ".hidden.jpg",
         "cat/._1.jpg",
@@ -82,7 +85,25 @@ def test_hidden_files_and_litter_are_not_there(tmp_path: Path) -> None:
     ]
     listing = list_folder(touch(tmp_path, "cat/1.jpg", *litter))
     assert [item.path for item in listing.items] == ["cat/1.jpg"]
-    assert (listing.ignored, listing.empty) == ({}, ())
+    assert (listing.ignored, listing.empty) == ({"image with a hidden name": 2}, ())
+
+
+@pytest.mark.parametrize(
+    ("ignored", "told"),
+    [
+        ({}, ""),
+        ({".txt": 1, ".a b": 2}, "2 .a b, 1 .txt"),
+        (
+            {"folder linked in a circle": 1, "file without a suffix": 1200},
+            "1,200 files without a suffix, 1 folder linked in a circle",
+        ),
+        ({"image with a hidden name": 2}, "2 images with a hidden name"),
+        ({".a\x1b": 1}, "1 .a\\x1b"),
+    ],
+)
+def test_what_was_passed_over_is_told(ignored: dict[str, int], told: str) -> None:
+    """One is one and two are two, and no suffix moves the cursor."""
+    assert tell_ignored(ignored) == told
 
 
 def test_folders_without_images_are_named_and_no_classes(tmp_path: Path) -> None:
@@ -129,7 +150,7 @@ def test_links_that_lead_back_up_are_left(target: str, tmp_path: Path) -> None:
     (tmp_path / "data" / "cat" / "deep" / "up").symlink_to(target)
     listing = list_folder(tmp_path / "data")
     assert labels(listing) == {"cat/deep/1.jpg": "cat", "dog/2.jpg": "dog"}
-    assert listing.ignored == {"folders linked in a circle": 1}
+    assert listing.ignored == {"folder linked in a circle": 1}
 
 
 def test_a_class_that_links_to_the_root_is_empty(tmp_path: Path) -> None:
@@ -149,7 +170,7 @@ def test_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
     (tmp_path / "data" / "cat" / "x").symlink_to(tmp_path / "x")
     listing = list_folder(tmp_path / "data")
     assert set(labels(listing)) == {"cat/0.jpg", "cat/x/1.jpg", "cat/x/y/2.jpg"}
-    assert listing.ignored == {"folders linked in a circle": 1}
+    assert listing.ignored == {"folder linked in a circle": 1}
 
 
 def test_broken_links_are_listed_as_what_they_claim_to_be(tmp_path: Path) -> None:
@@ -159,7 +180,7 @@ def test_broken_links_are_listed_as_what_they_claim_to_be(tmp_path: Path) -> Non
         (tmp_path / "cat" / name).symlink_to(target)
     listing = list_folder(tmp_path)
     assert set(labels(listing)) == {"cat/1.jpg", "cat/broken.jpg", "cat/loop.jpg"}
-    assert listing.ignored == {"files without a suffix": 2}
+    assert listing.ignored == {"file without a suffix": 2}
 
 
 # permissions
@@ -276,7 +297,7 @@ def test_what_lies_beside_the_splits_is_told(tmp_path: Path) -> None:
     listing = list_folder(tmp_path)
     assert labels(listing) == {"train/cat/1.jpg": "cat", "train/dog/2.jpg": "dog", "val/cat/3.jpg": "cat"}
     assert reasons(listing) == {"5.jpg": "in no class folder", "test/6.jpg": "in no class folder"}
-    assert listing.ignored == {"folders beside the splits": 1}
+    assert listing.ignored == {"folder beside the splits": 1}
     assert listing.empty == ("val/dog",)
 
 

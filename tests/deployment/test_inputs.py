@@ -26,6 +26,20 @@ def test_folders_are_searched_in_depth(tmp_path: Path) -> None:
     assert found == [str(tmp_path / name) for name in ("top.webp", "a/deep/one.JPG", "b/two.png")]
 
 
+def test_what_a_folder_holds_besides_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """How much of what was passed over, hidden images included; nothing is said where that is nothing."""
+    for name in ("1.png", "2.txt", ".3.png", ".notes"):
+        (tmp_path / name).touch()
+    (tmp_path / "up").symlink_to(".")
+    assert list(list_inputs([str(tmp_path)])) == [str(tmp_path / "1.png")]
+    passed = "1 .txt, 1 folder linked in a circle, 1 image with a hidden name"
+    assert capsys.readouterr().err == f"{tmp_path}: passed over: {passed}\n"
+    for name in ("2.txt", ".3.png", "up"):
+        (tmp_path / name).unlink()
+    list(list_inputs([str(tmp_path)]))
+    assert capsys.readouterr().err == ""
+
+
 def test_globs_are_spelled_out(tmp_path: Path) -> None:
     """A glob names its files in order, and those of the folders that it matches, as a shell would."""
     for name in ("x/1.png", "x/2.png", "y/3.png", "4.png"):
@@ -41,12 +55,13 @@ def test_globs_are_spelled_out(tmp_path: Path) -> None:
     assert listed("?/[23].png") == ["x/2.png", "y/3.png"]
 
 
-def test_brackets_in_a_name_are_a_name_first(tmp_path: Path) -> None:
-    """A file that is called like a glob is that file; a glob without a match stays, to be an unreadable row."""
+def test_brackets_in_a_name_are_a_name_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is called like a glob is that file; a glob without a match is told, and becomes an unreadable row."""
     (tmp_path / "[1].png").touch()
     (tmp_path / "1.png").touch()
     names = [str(tmp_path / "[1].png"), str(tmp_path / "[2].png")]
     assert list(list_inputs(names)) == names
+    assert capsys.readouterr().err == f"{names[1]}: no file matches\n"
 
 
 def test_dash_reads_a_list(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,9 +103,9 @@ def test_refusals_are_told_with_reasons(told: Told) -> None:
 def test_what_was_passed_over_is_told(told: Told) -> None:
     """Empty folders, other files and classes that nothing can be validated with are named."""
     samples = [sample("cat"), sample("cat", "validation"), sample("dog")]
-    text = told(make_dataset(samples, empty=("bird",), ignored={".txt": 3, "files without a suffix": 1}))
+    text = told(make_dataset(samples, empty=("bird",), ignored={".txt": 3, "file without a suffix": 1}))
     assert "no images in folder bird: it is no class" in text
-    assert "3 .txt, 1 files without a suffix" in text
+    assert "passed over: 3 .txt, 1 file without a suffix" in text
     assert "class dog has no image to validate with" in text
     assert "class cat has" not in text
 

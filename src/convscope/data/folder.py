@@ -11,13 +11,14 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 from convscope.data.image import SUFFIXES
 from convscope.errors import FolderError
+from convscope.terminal import plural, printable
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
@@ -47,8 +48,8 @@ class Item:
 class Listing:
     """What a folder, or a manifest, holds.
 
-    `items` have paths relative to `root`, in order; `ignored` counts other files by suffix; `empty` names folders
-    that would be classes but hold no image.
+    `items` have paths relative to `root`, in order; `ignored` counts by kind what was passed over (`tell_ignored`);
+    `empty` names folders that would be classes but hold no image.
     """
 
     root: Path
@@ -102,6 +103,14 @@ def label_of_name(name: str) -> str | None:
     return unicodedata.normalize("NFC", match[1])
 
 
+def tell_ignored(ignored: Mapping[str, int]) -> str:
+    """What was passed over, in words: `2 .txt, 1 folder linked in a circle`; "" where nothing was."""
+    return ", ".join(
+        plural(count, printable(kind), printable(kind if kind.startswith(".") else kind.replace(" ", "s ", 1)))
+        for kind, count in sorted(ignored.items())
+    )
+
+
 @dataclass(slots=True)
 class Walk:
     """Visits the image files below a folder, in order, counting what it passes over."""
@@ -112,7 +121,8 @@ class Walk:
 
     def folders(self, inside: str = "") -> list[str]:
         """The names of the visible sub-folders of `root/inside`."""
-        return [entry.name for entry in self._entries(inside, inside) if _is_folder(entry)]
+        entries = self._entries(inside, inside)
+        return [entry.name for entry in entries if not _is_hidden(entry) and _is_folder(entry)]
 
     def files(self, inside: str = "", *, label: str, deep: bool = True) -> Iterator[str]:
         """The relative paths of the image files in `root/inside`; below it too where `deep`."""
@@ -122,24 +132,28 @@ class Walk:
             inside, above = waiting.pop()
             here = os.path.realpath(self.root / inside)
             if any(os.path.join(folder, "").startswith(os.path.join(here, "")) for folder in above):
-                self.ignored["folders linked in a circle"] += 1  # a symbolic link that leads back up
+                self.ignored["folder linked in a circle"] += 1  # a symbolic link that leads back up
                 continue
             below: list[tuple[str, tuple[str, ...]]] = []
             for entry in self._entries(inside, label):
                 path = f"{inside}/{entry.name}" if inside else entry.name
-                if _is_folder(entry):
+                suffix = os.path.splitext(entry.name)[1].lower()
+                if _is_hidden(entry):
+                    if suffix in SUFFIXES and not _is_folder(entry):
+                        self.ignored["image with a hidden name"] += 1
+                elif _is_folder(entry):
                     below.append((path, (*above, here)))
-                elif (suffix := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:
+                elif suffix in SUFFIXES:
                     yield path
                 else:
-                    self.ignored[suffix or "files without a suffix"] += 1
+                    self.ignored[suffix or "file without a suffix"] += 1
             if deep:
                 waiting += reversed(below)
 
     def _entries(self, inside: str, label: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self.root / inside) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(PASSED_OVER)]
+                return sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             reason = (
                 "folder without permission to read"
@@ -149,7 +163,6 @@ class Walk:
             if not any(item.path == inside for item in self.unreadable):
                 self.unreadable.append(Item(inside, label, reason=reason))
             return []
-        return sorted(visible, key=lambda entry: entry.name)
 
 
 def _label_by_folder(walk: Walk) -> Listing:
@@ -158,7 +171,7 @@ def _label_by_folder(walk: Walk) -> Listing:
     has_train = any(SPLIT_NAMES[name.lower()] == "train" and walk.folders(name) for name in given)
     deals = has_train and (len(given) > 1 or given == folders)  # else `train` may be a class, beside `plane`
     if deals and len(given) < len(folders):
-        walk.ignored["folders beside the splits"] += len(folders) - len(given)
+        walk.ignored["folder beside the splits"] += len(folders) - len(given)
     sides: list[tuple[Split | None, str]] = [(SPLIT_NAMES[name.lower()], name) for name in given] if deals else []
     items: list[Item] = []
     empty: list[str] = []
@@ -259,13 +272,17 @@ def _explain_nothing(listing: Listing) -> FolderError:
             fix += ", or pass --label-from-name to take the class from names like cat.0.jpg"
         found = f"{len(loose):,} images in {listing.root} itself, and none in a sub-folder"
         return FolderError(found=found, expected="one sub-folder per class", fix=fix)
-    others = ", ".join(f"{count:,} {kind}" for kind, count in sorted(listing.ignored.items())) or "nothing else"
+    others = tell_ignored(listing.ignored) or "nothing else"
     refused = f"; {listing.items[0].path or listing.root}: {listing.items[0].reason}" if listing.items else ""
     return FolderError(
         found=f"no images in {listing.root} ({others}{refused})",
         expected=f"files that end in {', '.join(sorted(SUFFIXES))}, one sub-folder per class",
         fix="check the path",
     )
+
+
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(PASSED_OVER)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -10,12 +10,12 @@ import glob
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from convscope.data.folder import Walk
+from convscope.data.folder import Walk, tell_ignored
 from convscope.errors import FolderError
 from convscope.terminal import printable, progress, remarks
 
@@ -81,8 +81,8 @@ def list_inputs(images: Iterable[str]) -> Iterator[str]:
             yield from _list_stdin()
         elif os.path.isdir(name):
             yield from _list_folder(name)
-        elif not os.path.lexists(name) and (matches := sorted(glob.glob(name, recursive=True))):
-            yield from _list_matches(name, matches)
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            yield from _list_matches(name)
         else:
             yield name
 
@@ -94,8 +94,12 @@ def _list_stdin() -> Iterator[str]:
             yield os.fsdecode(path)
 
 
-def _list_matches(pattern: str, matches: Sequence[str]) -> Iterator[str]:
+def _list_matches(pattern: str) -> Iterator[str]:
     """What a glob matches, as if a shell had spelled it out; `**` names what is in its folders itself."""
+    matches = sorted(glob.glob(pattern, recursive=True))
+    if not matches:
+        remarks().print(f"{printable(pattern)}: no file matches", markup=False)
+        yield pattern
     for match in matches:
         if not os.path.isdir(match):
             yield match
@@ -109,10 +113,8 @@ def _list_folder(name: str) -> Iterator[str]:
     for path in walk.files(label=""):
         found = True
         yield os.path.join(name, path)
-    if walk.ignored:
-        passed = ", ".join(f"{count:,} {printable(kind)}" for kind, count in sorted(walk.ignored.items()))
-        told = f"{printable(name)}: passed over, since their names are not those of images: {passed}"
-        remarks().print(told, markup=False)
+    if passed := tell_ignored(walk.ignored):
+        remarks().print(f"{printable(name)}: passed over: {passed}", markup=False)
     for item in walk.unreadable:
         found = True
         yield os.path.join(name, item.path)

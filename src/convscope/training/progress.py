@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convscope.data.dataset import Dataset, count_samples
-from convscope.data.folder import SPLITS
+from convscope.data.folder import SPLITS, tell_ignored
 from convscope.data.splits import Sample
 from convscope.terminal import clock, plural, printable, remarks
 
@@ -47,9 +47,8 @@ def tell_dataset(dataset: Dataset, *, console: Console | None = None) -> None:
         console.print(_refusal_table(dataset.refused))
     for folder in dataset.empty:
         console.print(f"no images in folder {printable(folder)}: it is no class", markup=False)
-    if dataset.ignored:
-        kinds = ", ".join(f"{count:,} {printable(kind)}" for kind, count in sorted(dataset.ignored.items()))
-        console.print(f"passed over, since their names are not those of images: {kinds}", markup=False)
+    if passed := tell_ignored(dataset.ignored):
+        console.print(f"passed over: {passed}", markup=False)
     counts = count_samples(dataset)
     for name in dataset.classes:
         if not counts[name, "validation"]:
