@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from PIL import Image
 from tiny_model import COLOURS, TinyModel, colour_model
 
 from convscope.deployment.serving.service import Service
-from convscope.deployment.serving.serving import listen, make_server
+from convscope.deployment.serving.serving import Server, listen
 
 KERNEL = np.random.default_rng(0).normal(0, 1, (1, 1, 3, 4)).astype(np.float32)
 WEIGHTS = "0123"  # what stands for the hash of the weights
@@ -31,6 +32,17 @@ def photo(colour: str, size: int = 16) -> bytes:
 def slow_photo() -> bytes:
     """A small file with so many pixels that decoding it takes a while."""
     return encode(Image.new("L", (5000, 5000)), compress_level=1)
+
+
+def read_all(line: socket.socket) -> bytes:
+    """What comes until the other side closes, or breaks off."""
+    answer = b""
+    try:
+        while received := line.recv(65536):
+            answer += received
+    except ConnectionResetError:
+        pass
+    return answer
 
 
 def write_run(folder: Path, classes: tuple[str, str, str] = COLOURS, **said: Any) -> Path:
@@ -83,7 +95,7 @@ def write_inside(path: Path, model: TinyModel, facts: dict[str, Any]) -> None:
 @contextmanager
 def serving(service: Service) -> Iterator[httpx.Client]:
     """A server on a free port of loopback, in a thread; a client that knows its address."""
-    server = make_server(service)
+    server = Server(service)
     with listen("127.0.0.1", 0) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

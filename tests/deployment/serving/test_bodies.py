@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from drawing import VARIED, bomb, refused_files
-from served import Served, photo
+from served import Served, photo, read_all
 
 from convscope.deployment.serving import bodies, patience
 
@@ -38,17 +38,6 @@ def say(client: httpx.Client, *pieces: bytes) -> bytes:
         for piece in pieces:
             line.sendall(piece)
         return read_all(line)
-
-
-def read_all(line: socket.socket) -> bytes:
-    """What comes until the other side closes, or breaks off."""
-    answer = b""
-    try:
-        while received := line.recv(65536):
-            answer += received
-    except ConnectionResetError:
-        pass
-    return answer
 
 
 def drip(line: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from commands import Command, start
-from served import photo, slow_photo
+from served import photo, read_all, slow_photo
 
 from convscope.deployment.serving.serving import KEY_VARIABLE, listen, read_key
 from convscope.errors import ConvscopeError
@@ -64,6 +65,56 @@ def test_sigterm_drains(run_folder: Path) -> None:
         with pytest.raises(httpx.ConnectError):
             client.get("/health")
         assert child.communicate() == ("", "")
+
+
+def test_body_that_does_not_arrive_does_not_hold_the_end(run_folder: Path) -> None:
+    """SIGTERM while a client sends: a rest that comes soon is answered, else 503 in JSON; nothing is said."""
+    image = photo("red")
+    head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(image)}\r\n\r\n".encode()
+    with command(run_folder) as (child, client, _):
+        address = (client.base_url.host, client.base_url.port)
+        with socket.create_connection(address) as late, socket.create_connection(address) as soon:
+            for line in (late, soon):
+                line.sendall(head + image[:10])
+            client.get("/health")  # by when it has both
+            child.send_signal(signal.SIGTERM)
+            started = time.monotonic()
+            time.sleep(0.5)
+            soon.sendall(image[10:])
+            assert read_all(soon).startswith(b"HTTP/1.1 200 ")
+            said = read_all(late)
+        assert said.startswith(b"HTTP/1.1 503 ")
+        assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["found"] == "a service that is ending"
+        assert child.wait(60) == 0
+        assert time.monotonic() - started < 10
+        assert child.communicate() == ("", "")
+
+
+def test_who_has_connected_is_answered(run_folder: Path) -> None:
+    """SIGTERM between a client's connection and its request does not reset the connection."""
+    with command(run_folder) as (child, client, _):
+        address = (client.base_url.host, client.base_url.port)
+        lines = [socket.create_connection(address) for _ in range(20)]
+        client.get("/health")
+        child.send_signal(signal.SIGTERM)
+        time.sleep(0.12)  # a service that has heard it, which takes it up to 0.1 s
+        for line in lines:
+            with line:
+                line.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert read_all(line).startswith(b"HTTP/1.1 200 ")
+        assert child.wait(60) == 0
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.2])
+def test_second_ctrl_c_leaves_at_once(run_folder: Path, seconds: float) -> None:
+    """Without a traceback, whatever the first has come to."""
+    with command(run_folder) as (child, client, _):
+        client.get("/health")
+        child.send_signal(signal.SIGINT)
+        time.sleep(seconds)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(60) == 130
+        assert child.communicate()[1] == "stopped\n"
 
 
 def test_ctrl_c_ends_it(run_folder: Path) -> None:

@@ -38,7 +38,7 @@ def make_app(service: Service) -> FastAPI:
     for router in (routes.router, instances.router, pages.router):
         app.include_router(router)
     install_refusals(app)
-    app.add_middleware(Door, api_key=service.settings.api_key, telemetry=service.telemetry)
+    app.add_middleware(Door, api_key=service.settings.api_key, telemetry=service.telemetry, room=service.room)
     if service.settings.cors_origin is not None:  # outside the door: a browser asks first, without the key
         app.add_middleware(
             CORSMiddleware,

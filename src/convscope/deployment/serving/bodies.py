@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ MAX_BYTES = 64 * 1024**2  # of one body
 MAX_HELD_BYTES = 4 * MAX_BYTES  # of all bodies together
 IGNORED_BYTES = 8 * 1024**2  # read beyond the cap and thrown away, so that most clients get to see the refusal
 BODY_SECONDS = 30.0  # for a body to arrive whole
+LAST_SECONDS = 2.0  # for the same, when the service ends
 MOST_PARTS = 1000  # of a form, fields that are no files included
 
 
@@ -40,6 +42,16 @@ class Room:
 
     def __init__(self) -> None:
         self.held = 0
+        self.ends = False
+        self._arriving: set[asyncio.Timeout] = set()
+
+    def end(self) -> None:
+        """Wait no longer than `LAST_SECONDS` for what is still to arrive."""
+        self.ends = True
+        soon = asyncio.get_running_loop().time() + LAST_SECONDS
+        for patience in self._arriving:
+            if not patience.expired():
+                patience.reschedule(min(patience.when() or math.inf, soon))
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
@@ -54,7 +66,7 @@ class Room:
         chunks: list[bytes] = []
         held = 0
         try:
-            async with aclosing(_arriving(request)) as arriving:
+            async with self._patience(), aclosing(_arriving(request)) as arriving:
                 async for chunk in arriving:
                     held += len(chunk)
                     self.held += len(chunk)
@@ -67,20 +79,29 @@ class Room:
         finally:
             self.held -= held
 
+    @asynccontextmanager
+    async def _patience(self) -> AsyncIterator[None]:
+        """As long as a body may take to arrive."""
+        try:
+            async with asyncio.timeout(LAST_SECONDS if self.ends else BODY_SECONDS) as patience:
+                self._arriving.add(patience)
+                try:
+                    yield
+                finally:
+                    self._arriving.discard(patience)
+        except TimeoutError:
+            raise (ending() if self.ends else _too_slow()) from None
+
 
 async def _arriving(request: Request) -> AsyncGenerator[bytes]:
-    """The body as it arrives, as long as that may take and as much as it may be."""
+    """The body as it arrives, as much as it may be."""
     size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size <= MAX_BYTES:
-                    yield chunk
-                elif size > MAX_BYTES + IGNORED_BYTES:
-                    break
-    except TimeoutError:
-        raise _too_slow() from None
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= MAX_BYTES:
+            yield chunk
+        elif size > MAX_BYTES + IGNORED_BYTES:
+            break
     if size > MAX_BYTES:
         raise _too_large(f"a body of over {MAX_BYTES:,} bytes")
 
@@ -196,6 +217,17 @@ def _too_slow() -> Refusal:
         found=f"a body that did not arrive whole within {BODY_SECONDS:g} s",
         expected="one that does",
         fix="send fewer or smaller images at once, or over a faster line",
+        closes=True,
+    )
+
+
+def ending() -> Refusal:
+    return Refusal(
+        503,
+        found="a service that is ending",
+        expected="a request whose body arrived before",
+        fix="ask again after the time in Retry-After: another service may have taken its place",
+        retry_seconds=1.0,
         closes=True,
     )
 

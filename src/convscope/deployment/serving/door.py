@@ -8,10 +8,12 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from convscope.deployment.serving.bodies import Room
 from convscope.deployment.serving.refusals import Refusal, answer_refusal
 from convscope.deployment.serving.telemetry import Telemetry
 
-OPEN_PATHS = ("/health", "/", "/page/")  # the page holds no secret, and a browser sends no key for it
+# load balancers ask the first two and have no key; the page holds no secret, and a browser sends no key for it
+OPEN_PATHS = ("/health", "/ready", "/", "/page/")
 STRICT = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -28,12 +30,14 @@ class Door:
         app: the application.
         api_key: what clients have to send; None: nothing.
         telemetry: where requests are counted.
+        room: knows whether the service ends; then every connection does, with its answer.
     """
 
-    def __init__(self, app: ASGIApp, *, api_key: str | None, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, *, api_key: str | None, telemetry: Telemetry, room: Room) -> None:
         self.app = app
         self.api_key = api_key
         self.telemetry = telemetry
+        self.room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or send it away."""
@@ -47,7 +51,7 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message).update(STRICT)
+                MutableHeaders(scope=message).update(STRICT | ({"Connection": "close"} if self.room.ends else {}))
             await send(message)
 
         allowed = self.api_key is None or is_open(scope["path"]) or has_key(Headers(scope=scope), self.api_key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import signal
 import socket
@@ -14,6 +16,7 @@ from types import FrameType
 import uvicorn
 
 from convscope.deployment.serving.app import make_app
+from convscope.deployment.serving.bodies import LAST_SECONDS
 from convscope.deployment.serving.patience import PatientProtocol
 from convscope.deployment.serving.service import Service, ServiceSettings, open_service
 from convscope.errors import ConvscopeError
@@ -22,6 +25,7 @@ from convscope.terminal import remarks
 KEY_VARIABLE = "CONVSCOPE_API_KEY"
 BACKLOG = 2048  # connections that the system keeps until they are accepted
 KEEP_ALIVE_SECONDS = 5
+LINGER_SECONDS = 0.3  # at the end, for who has just connected to say what it wants
 SPARE_SECONDS = 5  # beyond the deadline, for a client to take its answer while the service ends
 
 
@@ -40,8 +44,8 @@ def serve(model: Path, *, host: str = "127.0.0.1", port: int = 8000, settings: S
         KeyboardInterrupt: Ctrl-C, after the same end.
     """
     service = open_service(model, settings or ServiceSettings())
-    server = make_server(service)
-    with listen(host, port) as listener, ended_by_sigterm(server):
+    server = Server(service)
+    with listen(host, port) as listener, ended_by_signals(server):
         shown_host = f"[{host}]" if ":" in host else host
         remarks().print(
             f"serving {service.name} ({len(service.bundle.classes)} classes, {service.bundle.square.size} px)"
@@ -51,21 +55,48 @@ def serve(model: Path, *, host: str = "127.0.0.1", port: int = 8000, settings: S
         server.run(sockets=[listener])
 
 
-def make_server(service: Service) -> uvicorn.Server:
-    """Uvicorn around a service."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            make_app(service),
-            http=PatientProtocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=round(service.settings.deadline) + SPARE_SECONDS,
+class Server(uvicorn.Server):
+    """Uvicorn around a service, ending in an order that leaves nobody without an answer."""
+
+    def __init__(self, service: Service) -> None:
+        self.room = service.room
+        self.interrupted = False
+        super().__init__(
+            uvicorn.Config(
+                make_app(service),
+                http=PatientProtocol,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=math.ceil(service.settings.deadline + LAST_SECONDS) + SPARE_SECONDS,
+            )
         )
-    )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let in who already waits, then nobody; give them a moment for their request, then let Uvicorn drain."""
+        self.room.end()
+        for _ in range(2):  # turns of the loop: in the first it sees who waits, and lets them in
+            await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(LINGER_SECONDS)  # to close a connection that has something unread is to reset it
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Drain; at a second Ctrl-C leave at once, since nothing that is here has to be kept."""
+        if self.interrupted and sig == signal.SIGINT:
+            remarks().print("stopped")
+            os._exit(128 + signal.SIGINT)
+        self.interrupted |= sig == signal.SIGINT
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: `ended_by_signals` has them."""
+        yield
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -90,24 +121,23 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def ended_by_sigterm(server: uvicorn.Server) -> Iterator[None]:
-    """Inside the block SIGTERM makes a server drain and come back.
+def ended_by_signals(server: Server) -> Iterator[None]:
+    """Inside the block SIGTERM and Ctrl-C make a server drain and come back, from before it has started.
 
-    Uvicorn hears it too, while it runs; at its end it raises it once more for whoever was there before, which without
-    this would be the system, and the exit code that of a process that was killed.
+    Raises:
+        KeyboardInterrupt: at the end, where it was Ctrl-C.
     """
     if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
         yield
         return
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        server.should_exit = True
-
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if server.interrupted:
+        raise KeyboardInterrupt
 
 
 def read_key(file: Path | None) -> str | None:
