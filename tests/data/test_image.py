@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +31,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from stranger import Stranger
 
-from convscope.data.image import MAX_BYTES, read_bytes, read_image
+from convscope.data.image import MAX_BYTES, decoding_work, read_bytes, read_image
 from convscope.errors import ImageRefused
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "WEBP")
@@ -351,3 +352,16 @@ def test_threads_read_the_same() -> None:
         read = list(pool.map(lambda data: read_image(data, size=24), sources))
     for data, image in zip(sources, read, strict=True):
         np.testing.assert_array_equal(read_image(data, size=24), image)
+
+
+def test_work_is_told_from_the_header() -> None:
+    """Pixels, without decoding any; of a JPEG that is decoded at a fraction a quarter; 0 for what is refused."""
+    image = Image.new("RGB", (200, 100))
+    for name in ("PNG", "WEBP", "BMP", "GIF", "TIFF"):
+        assert decoding_work(encode(image, name)) == 20_000
+    assert decoding_work(encode(image, "JPEG")) == 5_000
+    assert decoding_work(encode(image, "JPEG", progressive=True)) == 20_000
+    assert decoding_work(encode(image)[:60]) == 20_000
+    with warnings.catch_warnings(action="ignore"):  # Pillow warns of what is refused here
+        for data in (b"", b"text", bomb(50_000, 50_000), bomb(10_000, 9_000)):
+            assert decoding_work(data) == 0

@@ -95,6 +95,22 @@ def read_image(source: Path | bytes, *, size: int, fit: Fit = "stretch", channel
         raise ImageRefused(_name_damage(error)) from None
 
 
+def decoding_work(data: bytes) -> int:
+    """How much there is to decode in an image file, told from its header: pixels as a PNG has them.
+
+    Those of a JPEG that can be decoded at a fraction count a quarter (3 ns each, against 12 to 50 in other formats).
+
+    Returns: 0 where `read_image` would refuse it before it decodes.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            pixels = image.width * image.height
+            drafted = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
+    except Exception:  # of hostile bytes anything; read_image gives the reason
+        return 0
+    return 0 if pixels > MAX_PIXELS else pixels // 4 if drafted else pixels
+
+
 def _check_bytes(count: int) -> None:
     if not count:
         raise ImageRefused("empty file")

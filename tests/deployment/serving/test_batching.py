@@ -6,10 +6,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
+from drawing import encode
+from PIL import Image
 from served import Served, photo, slow_photo
+
+from convscope.data.image import read_image
 
 COLOURS = ("red", "green", "blue")
 
@@ -107,11 +112,60 @@ def test_deadline_that_cannot_be_met_is_refused_before(served: Served) -> None:
         assert client.post("/predict", content=slow_photo()).status_code == 200  # the pace is learned
     with busy(client, 4) as answers:
         answered = metric(client, "convscope_batch_images_sum")
-        answer = client.post("/predict", content=photo("red"), headers={"X-Deadline-Ms": "2"})
+        answer = client.post("/predict", content=slow_photo(), headers={"X-Deadline-Ms": "50"})
         assert answer.status_code == 503
         assert "an answer that would take" in answer.json()["error"]["found"]
         assert [each.result().status_code for each in answers] == [200] * 4
     assert metric(client, "convscope_batch_images_sum") - answered <= 4
+
+
+def test_request_that_takes_too_long_is_refused_at_once(served: Served) -> None:
+    """By the pixels that the headers tell: a form of large images is 503 before any of them is decoded."""
+    client = served()
+    files = [("f", (f"{place}.png", slow_photo())) for place in range(8)]
+    answer = client.post("/predict", files=files, headers={"X-Deadline-Ms": "500"})
+    assert answer.status_code == 503
+    assert "an answer that would take" in answer.json()["error"]["found"]
+    assert metric(client, "convscope_batch_images_count") == 0
+
+
+@pytest.mark.parametrize(("count", "side"), [(6, 5000), (60, 1500)])
+def test_form_does_not_keep_others_waiting(served: Served, count: int, side: int) -> None:
+    """Of few large images or of many usual ones: another client's photo is answered before it is through."""
+    client = served(deadline=60)
+    image = encode(Image.new("L", (side, side)), compress_level=1)
+    files = [("f", (f"{place}.png", image)) for place in range(count)]
+    with ThreadPoolExecutor(1) as crew:
+        form = crew.submit(client.post, "/predict", files=files)
+        until = time.monotonic() + 30
+        while not metric(client, "convscope_waiting_images"):
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        assert client.post("/predict", content=photo("red")).status_code == 200
+        assert not form.done()
+        assert form.result().status_code == 200
+
+
+def test_one_large_image_is_decoded_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many clients send one: memory holds the pixels of one, not of one for each core."""
+    large = slow_photo()
+    decoding, most = [], 0
+
+    def watched(data: bytes, **choices: Any) -> Any:
+        nonlocal most
+        decoding.append(data)
+        most = max(most, decoding.count(large))
+        try:
+            return read_image(data, **choices)
+        finally:
+            decoding.remove(data)
+
+    monkeypatch.setattr("convscope.deployment.serving.batching.read_image", watched)
+    client = served()
+    with ThreadPoolExecutor(4) as crew:
+        answers = [crew.submit(client.post, "/predict", content=large) for _ in range(4)]
+        assert [answer.result().status_code for answer in answers] == [200] * 4
+    assert most == 1
 
 
 def test_what_nobody_waits_for_is_not_computed(served: Served) -> None:

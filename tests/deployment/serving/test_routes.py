@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,8 @@ from served import KERNEL, Served, photo, write_run
 from tiny_model import COLOURS
 
 from convscope.data.image import read_image
-from convscope.deployment.bundle import open_bundle
+from convscope.deployment.bundle import Bundle, open_bundle
+from convscope.deployment.inside import Inside
 from convscope.deployment.pictures import data_uri, filter_grid, overlay, png_bytes
 
 Files = list[tuple[str, tuple[str, bytes]]]
@@ -171,6 +173,27 @@ def test_filters_are_the_kernel(client: httpx.Client) -> None:
     picture = said.pop("picture")
     assert said == {"name": "block1_convolution", "count": 4, "columns": columns, "height": 1, "width": 1}
     assert picture == data_uri(png_bytes(grid))
+
+
+def test_model_whose_answers_are_no_numbers(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which its golden images did not show: 500 that says that it is broken; others in the batch are answered."""
+    predict, look = Bundle.predict, Inside.look
+    monkeypatch.setattr(
+        Bundle,
+        "predict",
+        lambda bundle, images: np.where(images.max((1, 2, 3))[:, None] == 0, np.nan, predict(bundle, images)),
+    )
+    monkeypatch.setattr(Inside, "look", lambda inside, image: replace(look(inside, image), heat=np.full(3, np.nan)))
+    client = served()
+    black, red = photo("black"), photo("red")
+    for path, content in (("/predict", black), ("/explain", red)):
+        problem = check_problem(client.post(path, content=content), 500)
+        assert problem["found"] == "a model that answers with what is no number: it is broken"
+    files = [("f", ("black.png", black)), ("f", ("red.png", red))]
+    assert "broken" in check_problem(client.post("/predict", files=files), 500)["found"]
+    rows = {"instances": [{"b64": base64.b64encode(black).decode()}]}
+    assert "broken" in client.post("/v1/models/colours:predict", json=rows).json()["error"]
+    assert client.post("/predict", content=red).json()["predictions"][0]["label"] == "red"
 
 
 def test_model_without_an_inside(served: Served, bare_model: Path) -> None:

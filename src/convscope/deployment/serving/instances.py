@@ -38,7 +38,7 @@ async def predict_instances(request: Request, name: Name, milliseconds: Deadline
     """Classify images that are sent as `{"b64": ...}`, or as the only input of a signature."""
     service = service_of(request)
     check_name(service, name)
-    service.batcher.check_room(1, service.deadline(None))
+    service.batcher.check_room([0], service.deadline(None))
     async with service.room.body(request) as body:
         images = await asyncio.to_thread(instances_of, body, most=service.most_images)
         outcomes = await service.batcher.answer(images, deadline=service.deadline(milliseconds))

@@ -63,6 +63,16 @@ def answer_refusal(path: str, refusal: Refusal) -> Response:
     return JSONResponse(body, refusal.status, headers=refusal.headers)
 
 
+def broken_model() -> Refusal:
+    """Of a model whose answer is not finite."""
+    return Refusal(
+        500,
+        found="a model that answers with what is no number: it is broken",
+        expected="finite probabilities",
+        fix="see `convscope verify`; train or export the model again",
+    )
+
+
 def install_refusals(app: FastAPI) -> None:
     """Give whatever goes wrong in an application the same shape."""
 

@@ -72,7 +72,7 @@ Deadline = Annotated[
 async def uploads(request: Request, *, most: int) -> AsyncIterator[list[Upload]]:
     """The files of a request; refused before its body is read where there is no room for a single one."""
     service = service_of(request)
-    service.batcher.check_room(1, service.deadline(None))
+    service.batcher.check_room([0], service.deadline(None))
     async with service.room.body(request) as body:
         if is_form(request) and len(body) > INLINE_BYTES:
             yield await asyncio.to_thread(uploads_of, request, body, most=most)
@@ -151,7 +151,7 @@ async def ready(request: Request) -> Response:
     service = service_of(request)
     if service.room.ends:
         raise ending()
-    service.batcher.check_room(1, service.deadline(None))
+    service.batcher.check_room([0], service.deadline(None))
     return JSONResponse({"status": "ok"})
 
 
