@@ -44,7 +44,18 @@ def test_signature_may_be_named(client: httpx.Client) -> None:
 def test_status_of_the_model(client: httpx.Client) -> None:
     """In the words of TensorFlow Serving."""
     state = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-    assert client.get("/v1/models/colours").json() == {"model_version_status": [state]}
+    for path in ("/v1/models/colours", "/v1/models/colours/versions/1"):
+        assert client.get(path).json() == {"model_version_status": [state]}
+    assert client.get("/v1/models/colours/versions/2").status_code == 404
+
+
+def test_version_may_be_named(client: httpx.Client) -> None:
+    """There is one, `1`: the same answer with and without it."""
+    said = {"instances": [b64(photo("red"))]}
+    answers = [client.post(path, json=said) for path in (PREDICT, "/v1/models/colours/versions/1:predict")]
+    assert answers[0].json() == answers[1].json()
+    assert answers[1].status_code == 200
+    assert client.post("/v1/models/colours/versions/2:predict", json=said).status_code == 404
 
 
 @pytest.mark.parametrize(

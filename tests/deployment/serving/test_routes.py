@@ -119,6 +119,27 @@ def test_names_are_only_repeated(client: httpx.Client, tmp_path: Path) -> None:
     assert answer.json()["predictions"][0]["file"] == "a?[2J\N{REPLACEMENT CHARACTER}"
 
 
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ('filename="猫%22x.jpg"', '猫"x.jpg'),
+        ('filename="100%25 %41%0D%0A.jpg"', "100%25 %41??.jpg"),
+        ("filename*=UTF-8''%E7%8C%AB%20x.jpg", "猫 x.jpg"),
+        ("filename=\"plain.jpg\"; filename*=UTF-8''other.jpg", "plain.jpg"),
+        ("filename*=utf-8''%FF.jpg", "\N{REPLACEMENT CHARACTER}.jpg"),
+    ],
+)
+def test_names_are_read_as_clients_write_them(client: httpx.Client, said: str, name: str) -> None:
+    """What browsers and curl escape is as it was; a name in RFC 5987's form is one."""
+    head = f'--b\r\nContent-Disposition: form-data; name="f"; {said}\r\n\r\n'.encode()
+    answer = client.post(
+        "/predict",
+        content=head + photo("red") + b"\r\n--b--",
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert answer.json()["predictions"][0]["file"] == name
+
+
 def test_explanation_shows_everything(client: httpx.Client) -> None:
     """Image, heat layer, blocks and probabilities; the heat is where the class is."""
     pixels = np.zeros((8, 8, 3), np.uint8)

@@ -142,6 +142,8 @@ def test_taken_port_is_told(cli: Command, run_folder: Path) -> None:
     ("words", "says"),
     [
         (["--host", "203.0.113.7"], "203.0.113.7:8000 cannot be listened at"),
+        (["--host", ""], ":8000 cannot be listened at: an address that is empty"),
+        (["--queue", "99999999999"], "a queue of 99999999999"),
         (["--api-key-file", "nowhere"], "nowhere, which cannot be read"),
         (["--deadline", "0s"], "a deadline of 0 s"),
         (["--deadline", "2h"], "a deadline of 7200 s"),

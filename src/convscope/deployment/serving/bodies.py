@@ -7,10 +7,12 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -27,6 +29,8 @@ IGNORED_BYTES = 8 * 1024**2  # read beyond the cap and thrown away, so that most
 BODY_SECONDS = 30.0  # for a body to arrive whole
 LAST_SECONDS = 2.0  # for the same, when the service ends
 MOST_PARTS = 1000  # of a form, fields that are no files included
+ESCAPED = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # all that the HTML standard has browsers escape in a file name
+ENCODED_NAME = re.compile(rb"filename\*\s*=\s*utf-8'[^']*'([\w.%!#$&+^`|~-]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +203,22 @@ def _parse_form(content_type: str, body: bytes) -> list[Upload]:
         raise _wrong_form("it has no end")
     files = []
     for part in parts:
-        _, described = parse_options_header(part.headers.get(b"content-disposition", b""))
-        if b"filename" in described:
-            files.append(Upload(shown(described[b"filename"].decode("utf-8", "replace")), b"".join(part.content)))
+        name = _file_name(part.headers.get(b"content-disposition", b""))
+        if name is not None:
+            files.append(Upload(shown(name), b"".join(part.content)))
     return files
+
+
+def _file_name(disposition: bytes) -> str | None:
+    """The name of a part that is a file, as its client has it."""
+    _, described = parse_options_header(disposition)
+    if b"filename" in described:
+        name = described[b"filename"].decode("utf-8", "replace")
+        for escaped, plain in ESCAPED.items():
+            name = name.replace(escaped, plain)
+        return name
+    encoded = ENCODED_NAME.search(disposition)  # RFC 5987, which forms are not to use and some clients do
+    return None if encoded is None else unquote(encoded[1].decode("ascii"))
 
 
 def _too_large(found: str) -> Refusal:

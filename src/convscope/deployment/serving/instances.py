@@ -29,6 +29,10 @@ router = APIRouter(prefix="/v1/models")
 
 
 @router.post(
+    "/{name}/versions/" + VERSION + ":predict",
+    include_in_schema=False,
+)
+@router.post(
     "/{name}:predict",
     response_model=answers.Rows,
     responses=refusals(400, 401, 404, 408, 413, 422, 503, 504, model=answers.PlainProblem),
@@ -48,6 +52,7 @@ async def predict_instances(request: Request, name: Name, milliseconds: Deadline
     return JSONResponse({"predictions": [outcome.tolist() for outcome in outcomes]})
 
 
+@router.get("/{name}/versions/" + VERSION, include_in_schema=False)
 @router.get(
     "/{name}",
     response_model=answers.ModelStatus,

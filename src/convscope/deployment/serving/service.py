@@ -19,6 +19,7 @@ from convscope.errors import BundleError, RecipeError
 MOST_IMAGES = 64  # in one request
 DEADLINE_SECONDS = 10.0
 LONGEST_SECONDS = 3600
+LONGEST_QUEUE = 10_000  # looking through it takes a request a millisecond
 DESCRIBED = ("task", "network", "date", "license", "metrics", "data")  # the facts that GET /info repeats
 
 
@@ -42,10 +43,10 @@ class ServiceSettings:
     cors_origin: str | None = None
 
     def __post_init__(self) -> None:
-        if self.queue < 1 or not 0 < self.deadline <= LONGEST_SECONDS:
+        if not 1 <= self.queue <= LONGEST_QUEUE or not 0 < self.deadline <= LONGEST_SECONDS:
             raise RecipeError(
                 found=f"a queue of {self.queue} and a deadline of {self.deadline:g} s",
-                expected=f"room for 1 image or more, and over 0 to {LONGEST_SECONDS:,} s",
+                expected=f"room for 1 to {LONGEST_QUEUE:,} images, and over 0 to {LONGEST_SECONDS:,} s",
                 fix="choose another --queue or --deadline",
             )
 

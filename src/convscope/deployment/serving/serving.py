@@ -106,13 +106,15 @@ def listen(host: str, port: int) -> socket.socket:
         ConvscopeError: the address is taken, or not one of this machine.
     """
     try:
+        if not host:  # which would be every address of the machine
+            raise OSError("an address that is empty")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         raise ConvscopeError(
             found=f"{host}:{port} cannot be listened at: {getattr(error, 'strerror', None) or error}",
             expected="a free port, 0 to 65535, of an address of this machine",
-            fix="choose another --port, or 0 for any that is free; end what has it",
+            fix="choose another --port, or 0 for any that is free; end what has it; give --host an address",
         ) from None
     # else the body of an answer waits 40 ms for the client to confirm its head: asyncio sets this on a socket only if
     # that was made with an explicit protocol number; on Linux what is accepted has it from its listener

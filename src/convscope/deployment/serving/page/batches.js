@@ -79,7 +79,7 @@ async function readAll(batch, limits) {
 async function noteOrSplit(entries, refused, { limits, onChange, signal }) {
   if (signal.aborted) return;
   if (!(refused instanceof Refused)) throw refused;
-  if (entries.length > 1 && [408, 413, 422, 504].includes(refused.status)) {
+  if (entries.length > 1 && [408, 413, 422, 503, 504].includes(refused.status)) {
     const middle = Math.ceil(entries.length / 2);
     await askBatch(entries.slice(0, middle), limits, onChange, signal);
     await askBatch(entries.slice(middle), limits, onChange, signal);
