@@ -8,7 +8,7 @@ import pytest
 import typer
 from commands import Command
 
-from convscope.flags import duration, number, numbers
+from convscope.flags import duration, number, numbers, shard_numbers, share
 from convscope.recipe import BY_NETWORK, Recipe
 
 
@@ -37,6 +37,38 @@ def test_lists_of_numbers() -> None:
         numbers("32,x", kind=int)
     with pytest.raises(typer.BadParameter):
         numbers("0.5", kind=int)
+
+
+@pytest.mark.parametrize(("text", "value"), [("5%", 0.05), ("0", 0.0), ("1", 1.0), ("100%", 1.0), ("1e-3", 0.001)])
+def test_shares_are_parts_of_a_whole(text: str, value: float) -> None:
+    """As a number or in percent."""
+    assert share(text) == value
+
+
+@pytest.mark.parametrize("text", ["-1", "inf", "nan", "1e400", "2", "101%", "٠", "0_1", "", "%"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    """Nothing is more than all or less than none of it."""
+    with pytest.raises(typer.BadParameter, match=r"such as 0\.05 or 5%"):
+        share(text)
+
+
+def test_shards_are_plain_numbers() -> None:
+    """`3/16`, counted from 1."""
+    assert shard_numbers("3/16") == (3, 16)
+
+
+@pytest.mark.parametrize(
+    "text", ["01/3", "1/03", "٣/٣", "0/3", "-1/3", "+1/3", " 1/3", "1/3\n", "1_0/20", "1", "1/" + "9" * 5000]
+)
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    """With an example of what is."""
+    with pytest.raises(typer.BadParameter, match="such as 3/16"):
+        shard_numbers(text)
+
+
+def test_share_of_unreadable_images_is_checked(cli: Command) -> None:
+    """Before anything is done."""
+    assert "not a share" in cli("predict", "no model", "no.jpg", "--max-unreadable", "nan").err
 
 
 def test_every_choice_is_a_flag_with_its_defaults(cli: Command) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ import typer
 
 from convscope.recipe import BY_NETWORK, Recipe
 
+SHARD = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -70,18 +72,27 @@ def number(word: str | float) -> float:
     """`0.05` or `5%`; a default comes as the number that it is."""
     text = str(word)
     try:
+        if not text.isascii() or "_" in text:  # Python also reads digits of other scripts, and 1_000
+            raise ValueError
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a number such as 0.05 or 5%") from None
 
 
+def share(word: str | float) -> float:
+    """`0.05` or `5%`: a part of a whole."""
+    value = number(word)
+    if not 0 <= value <= 1:
+        raise typer.BadParameter(f"{str(word)!r} is not a share, 0 to 1, such as 0.05 or 5%")
+    return value
+
+
 def shard_numbers(text: str) -> tuple[int, int]:
     """`3/16`: the third of sixteen."""
-    try:
-        number, count = (int(part) for part in text.split("/"))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a shard such as 3/16") from None
-    return number, count
+    match = SHARD.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a shard such as 3/16")
+    return int(match[1]), int(match[2])
 
 
 def duration(text: str) -> float:
@@ -107,5 +118,5 @@ ModelArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder
 CacheOption = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="where decoded images are kept")]
 UnreadableOption = Annotated[
     float,
-    typer.Option(parser=number, metavar="NUMBER", help="share of unreadable images above which the exit code is 3"),
+    typer.Option(parser=share, metavar="NUMBER", help="share of unreadable images above which the exit code is 3"),
 ]

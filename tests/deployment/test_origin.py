@@ -26,9 +26,9 @@ def test_shards_cover_every_input_once(total: int, count: int) -> None:
     assert max(sizes) - min(sizes) <= 1
 
 
-@pytest.mark.parametrize(("number", "count"), [(0, 3), (4, 3), (-1, 3), (1, 0)])
+@pytest.mark.parametrize(("number", "count"), [(0, 3), (4, 3), (-1, 3), (1, 0), (1, 100_001)])
 def test_shard_that_cannot_be_is_refused(number: int, count: int) -> None:
-    """They are counted from 1."""
+    """They are counted from 1; and so many machines are not there."""
     with pytest.raises(RecipeError, match="as in 3/16"):
         Shard(number, count)
 

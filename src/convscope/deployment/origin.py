@@ -10,6 +10,7 @@ from convscope.deployment.rows import Table
 from convscope.errors import RecipeError
 
 FORMAT = 1  # of what this module writes into JSON files
+MOST_SHARDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,11 @@ class Shard:
     count: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.count:
+        if not 1 <= self.number <= self.count <= MOST_SHARDS:
             raise RecipeError(
-                found=f"shard {self}", expected="1 to the number of shards, as in 3/16", fix="choose another --shard"
+                found=f"shard {self}",
+                expected=f"1 to the number of shards, as in 3/16, and at most {MOST_SHARDS:,} of them",
+                fix="choose another --shard",
             )
 
     def __str__(self) -> str:
