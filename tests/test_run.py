@@ -250,6 +250,13 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "table.csv").read_text(encoding="utf-8") == "content"
 
 
+def test_full_disk_is_told_with_its_place(tmp_path: Path) -> None:
+    """The system names no file where writing fails, so we do; where it names one, that stays."""
+    for error, place in ((OSError(28, "No space left on device"), "table.csv"), (OSError(2, "gone", "other"), "other")):
+        with pytest.raises(OSError, match=rf"{place}'$"), open_whole(tmp_path / "table.csv"):
+            raise error
+
+
 def test_another_file_keeps_its_place_where_it_is_to(tmp_path: Path) -> None:
     """With `over=False` what is there stays, the same content is no news, and nothing is left beside it."""
     file = tmp_path / "file"

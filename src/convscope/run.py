@@ -237,6 +237,10 @@ def open_whole(path: Path, *, over: bool = True) -> Iterator[IO[bytes]]:
             part.replace(path)
         elif not filecmp.cmp(part, path, shallow=False):
             check_new(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say where
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)

@@ -358,7 +358,7 @@ def test_full_disk_costs_nothing_that_is_done(file: Path, photos: Path, tmp_path
     ended = subprocess.run(command, input=images, capture_output=True, text=True, env=environment())
     assert ended.returncode == 2
     found, wanted, fix = ended.stderr.splitlines()[-3:]
-    assert found.startswith("found:    [Errno 27] File too large")
+    assert found.startswith(f"found:    [Errno 27] File too large: '{parts_folder(out)}")
     assert (wanted.split()[0], fix.split()[0]) == ("expected:", "fix:")
     assert not out.exists()
     assert predict(file, out=out, resume=True).count == 1000

@@ -71,10 +71,10 @@ def test_class_never_doubles_a_column() -> None:
 @pytest.mark.parametrize(
     ("choices", "found"),
     [
-        ({"format": "xlsx"}, "format = 'xlsx'"),
-        ({"top": -1}, "top = -1"),
-        ({"min_confidence": 1.5}, "min_confidence = 1.5"),
-        ({"min_confidence": float("nan")}, "min_confidence = nan"),
+        ({"format": "xlsx"}, "--format xlsx"),
+        ({"top": -1}, "--top -1"),
+        ({"min_confidence": 1.5}, "--min-confidence 1.5"),
+        ({"min_confidence": float("nan")}, "--min-confidence nan"),
         ({"format": "reference", "top": 2}, "--top with --format reference"),
         ({"format": "reference", "min_confidence": 0.5}, "--min-confidence with --format reference"),
     ],

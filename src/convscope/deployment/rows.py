@@ -38,15 +38,15 @@ class Table:
     def __post_init__(self) -> None:
         if self.format not in get_args(Format):
             raise RecipeError(
-                found=f"format = {self.format!r}",
+                found=f"--format {self.format}",
                 expected=", ".join(get_args(Format)),
                 fix="choose another --format",
             )
         if self.top < 0:
-            raise RecipeError(found=f"top = {self.top}", expected="0 or more", fix="choose another --top")
+            raise RecipeError(found=f"--top {self.top}", expected="0 or more", fix="choose another --top")
         if not 0 <= self.min_confidence <= 1:
             raise RecipeError(
-                found=f"min_confidence = {self.min_confidence:g}",
+                found=f"--min-confidence {self.min_confidence:g}",
                 expected="a probability, 0 to 1",
                 fix="choose another --min-confidence",
             )
