@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -325,4 +326,5 @@ def main() -> None:
     """Run a command."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold bytes that are no text, and comes out as it is
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="surrogateescape")
+    warnings.filterwarnings("ignore", module="PIL")  # an image is read or refused with a reason: no line of source
     app()

@@ -28,7 +28,7 @@ from drawing import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from stranger import Stranger
 
 from convscope.data.image import MAX_BYTES, decoding_work, read_bytes, read_image
@@ -288,6 +288,15 @@ def test_a_file_over_the_cap_is_not_read(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_by_its_header(side: int) -> None:
     """Just over the cap, around twice the cap, where Pillow itself refuses, and at the format's end."""
     assert refusal(bomb(side, side)) == "over 89,478,485 pixels"
+
+
+def test_a_bomb_of_text_is_refused_as_such() -> None:
+    """A PNG may carry compressed text; more than a megabyte of it is not unpacked, and the pixels are not to blame."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "a" * 3_000_000, zip=True)
+    file = io.BytesIO()
+    Image.fromarray(draw("disc", 12, 0)).save(file, "PNG", pnginfo=info)
+    assert refusal(file.getvalue()) == "too much text beside the pixels"
 
 
 def test_just_under_the_cap_is_no_bomb() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Command, environment
-from drawing import VARIED, draw, refused_files, write_folder
+from drawing import VARIED, bomb, draw, refused_files, write_folder
 from PIL import Image
 from tiny_model import TinyModel, random_model
 
@@ -147,6 +147,16 @@ def test_unreadable_rows_say_why(file: Path, tmp_path: Path) -> None:
     rows = read(tmp_path / "out.csv")
     assert [row["error"] for row in rows] == [reason for _, reason in files.values()]
     assert {row["label"] + row["confidence"] + "".join(row[name] for name in CLASSES) for row in rows} == {""}
+
+
+@pytest.mark.parametrize("side", [9_500, 13_000])
+def test_nothing_of_pillows_is_printed(file: Path, tmp_path: Path, side: int) -> None:
+    """An image over the cap is refused in its row, also one up to twice as large, of which Pillow only warns."""
+    (tmp_path / "large.png").write_bytes(bomb(side, side))
+    command = [sys.executable, "-m", "convscope", "predict", str(file), str(tmp_path / "large.png")]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert ended.stdout.splitlines()[1].endswith('unreadable,"over 89,478,485 pixels",,,')
+    assert ended.stderr == "1 of 1 image unreadable: their rows say why\n"
 
 
 def test_nothing_to_classify_is_an_error(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,4 +176,4 @@ def _name_damage(error: Exception) -> str:
     text = str(error).lower()
     if "truncated" in text or "premature" in text or "eof" in text or "incomplete" in text:
         return "truncated"
-    return "damaged image"
+    return "too much text beside the pixels" if "max_text" in text else "damaged image"
