@@ -194,6 +194,37 @@ def test_slider_sets_the_opacity_of_the_heat(client: httpx.Client, visit: Visit)
     expect(slider).to_have_attribute("aria-valuetext", "99 %")
 
 
+def test_photo_is_seen_without_the_heat(client: httpx.Client, visit: Visit) -> None:
+    """A button takes the heat away and gives it back; the slider begins in the middle, and colours are explained."""
+    page = visit(client)
+    choose(page, some_file("a.png", photo("blue")))
+    button, heat = page.get_by_role("button", name="Photo only"), page.locator("#heat")
+    expect(heat).to_have_css("opacity", "0.5")
+    for pressed, opacity in (("true", "0"), ("false", "0.5")):
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", pressed)
+        expect(heat).to_have_css("opacity", opacity)
+    expect(page.locator("#heat-choices")).to_contain_text("Yellow speaks most for this class")
+
+
+def test_table_tells_what_was_not_read_and_names_apart(client: httpx.Client, visit: Visit) -> None:
+    """Rows out of sight are counted in its line; a name that came before has a number."""
+    page = visit(client)
+    choose(page, some_file("1.jpg", photo("red")), some_file("2.jpg", b"text"))
+    expect(page.locator("#progress-words")).to_have_text("2 of 2 · 1 unreadable")
+    choose(page, some_file("1.jpg", photo("blue")))
+    expect(page.locator("#rows .open")).to_have_text(["1.jpg", "2.jpg", "1.jpg (2)"])
+
+
+def test_touch_is_spoken_to_on_a_phone(client: httpx.Client, visit: Visit) -> None:
+    """A narrow screen has nowhere to drop images from."""
+    page = visit(client)
+    expect(page.get_by_text("Drop images here")).to_be_visible()
+    page.set_viewport_size({"width": 360, "height": 700})
+    expect(page.get_by_text("Drop images here")).to_be_hidden()
+    expect(page.get_by_text("Choose or take a photo")).to_be_visible()
+
+
 def test_heat_of_another_class(client: httpx.Client, visit: Visit) -> None:
     """It is asked for, and takes the place of the label's; the answer stays."""
     page = visit(client)
@@ -252,7 +283,7 @@ def test_many_images_and_their_csv(
         (tmp_path / name).write_bytes(content)
     page = visit(served(queue=8))  # few at once: most requests have to ask again
     choose(page, *(tmp_path / name for name in contents))
-    expect(page.locator("#progress-words")).to_have_text("42 of 42", timeout=30_000)
+    expect(page.locator("#progress-words")).to_have_text("42 of 42 · 2 unreadable", timeout=30_000)
     expect(rows(page)).to_have_count(len(contents))
     expect(rows(page).nth(40)).to_contain_text("empty.pngunreadableempty file")
     with page.expect_download() as download:
@@ -412,7 +443,7 @@ def test_narrow_screen(served: Served, visit: Visit, tmp_path: Path, width: int)
     expect(page.locator("#strips .tile")).to_have_count(4)
     assert is_narrow()
     choose(page, some_file("b" * 200 + ".png", photo("red")), some_file("c.png", b"text"))
-    expect(page.locator("#progress-words")).to_have_text("3 of 3")
+    expect(page.locator("#progress-words")).to_have_text("3 of 3 · 1 unreadable")
     assert is_narrow()
     choose(page, some_file("d" * 200 + ".png", b"text"))
     expect(page.get_by_role("alert")).to_be_visible()

@@ -65,7 +65,7 @@ function dataOf(data) {
   if (typeof data?.images !== "number") return null;
   const parts = [words().dataCounts(number(data.images), number(data.train))];
   if (typeof data.sha256 === "string") {
-    const digits = make("code", { title: data.sha256 }, data.sha256.slice(0, FINGERPRINT_DIGITS));
+    const digits = make("code", { title: `${words().fingerprintHint} ${data.sha256}` }, data.sha256.slice(0, FINGERPRINT_DIGITS));
     parts.push(make("small", {}, `${words().fingerprint} `, digits));
   }
   return parts;

@@ -5,16 +5,21 @@ import { words } from "./words.js";
 
 const COARSE = 96; // pixels: below it hard edges show what the network has, above it they only look rough
 
-/** Let the slider set how strong the heat lies over the image. */
+/** Let the slider set how strong the heat lies over the image, and a button take it away. */
 export function wireHeat() {
   find("opacity").addEventListener("input", renderOpacity);
+  find("photo-only").addEventListener("click", ({ currentTarget }) => {
+    currentTarget.setAttribute("aria-pressed", String(currentTarget.getAttribute("aria-pressed") !== "true"));
+    renderOpacity();
+  });
 }
 
 /** The slider's value in the words of the language, and as the layer's opacity. */
 export function renderOpacity() {
   const { value } = find("opacity");
   const text = words().percent(value);
-  find("heat").style.opacity = String(value / 100);
+  const isBare = find("photo-only").getAttribute("aria-pressed") === "true";
+  find("heat").style.opacity = String(isBare ? 0 : value / 100);
   find("opacity-words").textContent = text;
   find("opacity").setAttribute("aria-valuetext", text);
 }

@@ -4,7 +4,10 @@ import { announce, find, make } from "./elements.js";
 import { watchThumbnail } from "./thumbnails.js";
 import { number, percent, words } from "./words.js";
 
+const MAY_BREAK = /(?<=[/_ -])|(?=\.[^.]*$)/; // a file name: behind what parts it, and before its suffix
+
 let rows = new Map(); // entry -> {row, name, label, confidence, state, filled}
+let counts = new Map(); // path -> how many rows have it
 
 /**
  * Show the table of these entries, if they are more than one.
@@ -15,6 +18,7 @@ export function showTable(entries, onOpen) {
   find("table").hidden = entries.length < 2;
   if (entries.length === 0) {
     rows = new Map();
+    counts = new Map();
     find("rows").replaceChildren();
   }
   const added = entries.filter((entry) => !rows.has(entry));
@@ -31,7 +35,11 @@ export function markRow(open) {
 
 function makeRow(entry, onOpen) {
   const canvas = make("canvas", { className: "thumbnail", "aria-hidden": "true", width: 0, height: 0 });
-  const name = make("button", { type: "button", className: "open", translate: false }, entry.path);
+  const count = (counts.get(entry.path) ?? 0) + 1;
+  counts.set(entry.path, count);
+  const text = count === 1 ? entry.path : words().sameName(entry.path, count);
+  const parts = text.split(MAY_BREAK).flatMap((part) => [make("wbr"), part]);
+  const name = make("button", { type: "button", className: "open", translate: false }, ...parts);
   name.addEventListener("click", () => onOpen(entry));
   const cells = {
     label: make("td", { translate: false }),
@@ -66,7 +74,12 @@ function showProgress(entries) {
   const progress = find("progress");
   progress.max = Math.max(entries.length, 1);
   progress.value = done;
-  find("progress-words").textContent = words().progressOf(number(done), number(entries.length));
+  const [unreadable, failed] = [count("unreadable"), count("failed")];
+  find("progress-words").textContent = [
+    words().progressOf(number(done), number(entries.length)),
+    ...(unreadable > 0 ? [words().unreadableOf(number(unreadable))] : []),
+    ...(failed > 0 ? [words().failedOf(number(failed))] : []),
+  ].join(" · ");
   find("download").disabled = done < entries.length;
   const again = find("ask-again");
   again.hidden = done < entries.length || count("failed") === 0;
