@@ -375,7 +375,9 @@ sorted(file.name for file in model.iterdir())
 from convscope import Table, predict
 
 photos = [str(dataset.root / path) for path in paths]
-table = predict(model, photos, out=model.parent / "dogs_vs_cats.csv", table=Table(format="reference"))
+out = model.parent / "dogs_vs_cats.csv"
+out.unlink(missing_ok=True)  # 不会覆盖已有的文件 · no file is ever written over
+table = predict(model, photos, out=out, table=Table(format="reference"))
 table
 
 # %%
