@@ -72,7 +72,9 @@ def test_model_predicts_and_verifies(fresh: Path, trained: Run, halves: Path, tm
     photos = sorted((halves / "disc").iterdir())[:20]
     say(fresh, "predict", model, *photos, "--out", tmp_path / "there.csv")
     predict(trained.path, list(map(str, photos)), out=tmp_path / "here.csv")
-    rows = [list(csv.DictReader((tmp_path / name).open(encoding="utf-8"))) for name in ("there.csv", "here.csv")]
+    rows = [
+        list(csv.DictReader((tmp_path / name).read_text("utf-8").splitlines())) for name in ("there.csv", "here.csv")
+    ]
     assert [row["label"] for row in rows[0]] == [row["label"] for row in rows[1]]
     assert {row["status"] for row in rows[0]} == {"ok"}
     assert set(rows[0][0]) >= set(open_bundle(trained.path).classes)
