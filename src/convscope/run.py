@@ -238,7 +238,7 @@ def open_whole(path: Path, *, over: bool = True) -> Iterator[IO[bytes]]:
         elif not filecmp.cmp(part, path, shallow=False):
             check_new(path)
     except OSError as error:
-        if error.filename is None:  # a full disk does not say where
+        if error.errno is not None and error.filename is None:  # a full disk does not say where
             error.filename = str(path)
         raise
     finally:

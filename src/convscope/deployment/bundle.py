@@ -61,12 +61,7 @@ class Bundle:
             BundleError: the model answers with what is no number.
         """
         answers = np.asarray(self.session.run(["probabilities"], {"image": images})[0], np.float32)
-        if not np.isfinite(answers).all():
-            raise BundleError(
-                found=f"{self.path}, whose answers are no numbers",
-                expected="probabilities",
-                fix="see with `convscope verify` whether it is the file that was written; train or export it again",
-            )
+        check_finite(self.path, answers)
         return answers
 
     @property
@@ -112,6 +107,20 @@ def open_bundle(model: Path, *, threads: int | None = None) -> Bundle:
     square, classes = Square(facts["image_size"], facts["fit"], facts["channels"]), tuple(facts["classes"])
     _check_shapes(path, session, square, classes)
     return Bundle(path, hashlib.sha256(data).hexdigest(), classes, square, facts, metadata, session)
+
+
+def check_finite(path: Path, *answers: NDArray[np.float32]) -> None:
+    """Do nothing where all that a model answered are numbers.
+
+    Raises:
+        BundleError: they are not.
+    """
+    if not all(np.isfinite(each).all() for each in answers):
+        raise BundleError(
+            found=f"{path}, whose answers are no numbers",
+            expected="probabilities",
+            fix="see with `convscope verify` whether it is the file that was written; train or export it again",
+        )
 
 
 def labels_text(classes: Iterable[str]) -> str:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from convscope.deployment.bundle import Bundle, facts_of, find_model, open_bundle, read_model, start_session
+from convscope.deployment.bundle import (
+    Bundle,
+    check_finite,
+    facts_of,
+    find_model,
+    open_bundle,
+    read_model,
+    start_session,
+)
 from convscope.errors import BundleError
 
 if TYPE_CHECKING:
@@ -52,11 +60,16 @@ class Inside:
         return tuple(self.bundle.facts["convolutions"])
 
     def look(self, image: NDArray[np.uint8]) -> Look:
-        """Look into the network while it answers an image (size, size, channels) uint8."""
+        """Look into the network while it answers an image (size, size, channels) uint8.
+
+        Raises:
+            BundleError: the model answers with what is no number.
+        """
         names = ["probabilities", "heat", *self.blocks]
         probabilities, heat, *blocks = (
             np.asarray(output[0], np.float32) for output in self.session.run(names, {"image": image[np.newaxis]})
         )
+        check_finite(self.bundle.path, probabilities, heat)
         return Look(probabilities, dict(zip(self.blocks, blocks, strict=True)), heat)
 
     def filters(self, convolution: str) -> NDArray[np.float32]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from drawing import VARIED, encode, refused_files
+from drawing import VARIED, Pixels, encode, refused_files
 from PIL import Image
 from served import KERNEL, Served, photo, write_run
-from tiny_model import COLOURS
+from tiny_model import COLOURS, colour_model
 
 from convscope.data.image import read_image
-from convscope.deployment.bundle import Bundle, open_bundle
+from convscope.deployment.bundle import Bundle, check_finite, open_bundle
 from convscope.deployment.inside import Inside
 from convscope.deployment.pictures import data_uri, filter_grid, overlay, png_bytes
+from convscope.deployment.serving.service import ServiceSettings, open_service
+from convscope.errors import BundleError
 
 Files = list[tuple[str, tuple[str, bytes]]]
 
@@ -196,25 +198,36 @@ def test_filters_are_the_kernel(client: httpx.Client) -> None:
     assert picture == data_uri(png_bytes(grid))
 
 
-def test_model_whose_answers_are_no_numbers(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which its golden images did not show: 500 that says that it is broken; others in the batch are answered."""
-    predict, look = Bundle.predict, Inside.look
-    monkeypatch.setattr(
-        Bundle,
-        "predict",
-        lambda bundle, images: np.where(images.max((1, 2, 3))[:, None] == 0, np.nan, predict(bundle, images)),
-    )
-    monkeypatch.setattr(Inside, "look", lambda inside, image: replace(look(inside, image), heat=np.full(3, np.nan)))
+def test_model_that_breaks_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is no number is 500 and says so, without a path; the next image is answered."""
+    predict, run = Bundle.predict, Inside.look
+
+    def break_on_black(bundle: Bundle, images: Pixels) -> Any:
+        check_finite(bundle.path, np.float32(np.nan if images.max() == 0 else 0))
+        return predict(bundle, images)
+
+    def break_inside(inside: Inside, image: Pixels) -> Any:
+        check_finite(inside.bundle.path, np.float32(np.nan if image.max() == 0 else 0))
+        return run(inside, image)
+
     client = served()
+    monkeypatch.setattr(Bundle, "predict", break_on_black)
+    monkeypatch.setattr(Inside, "look", break_inside)
     black, red = photo("black"), photo("red")
-    for path, content in (("/predict", black), ("/explain", red)):
-        problem = check_problem(client.post(path, content=content), 500)
+    for path in ("/predict", "/explain"):
+        problem = check_problem(client.post(path, content=black), 500)
         assert problem["found"] == "a model that answers with what is no number: it is broken"
-    files = [("f", ("black.png", black)), ("f", ("red.png", red))]
-    assert "broken" in check_problem(client.post("/predict", files=files), 500)["found"]
     rows = {"instances": [{"b64": base64.b64encode(black).decode()}]}
     assert "broken" in client.post("/v1/models/colours:predict", json=rows).json()["error"]
     assert client.post("/predict", content=red).json()["predictions"][0]["label"] == "red"
+
+
+def test_broken_model_is_not_served(tmp_path: Path) -> None:
+    """It is found before anybody asks."""
+    model = colour_model()
+    model.matrix[5, 1] = np.nan
+    with pytest.raises(BundleError, match="no numbers"):
+        open_service(model.write(tmp_path / "model.onnx"), ServiceSettings())
 
 
 def test_model_without_an_inside(served: Served, bare_model: Path) -> None:

@@ -26,8 +26,8 @@ import numpy as np
 from convscope.data.image import decoding_work, read_image
 from convscope.deployment.bundle import Bundle
 from convscope.deployment.serving.pace import Pace
-from convscope.deployment.serving.refusals import Refusal, broken_model
-from convscope.errors import ImageRefused
+from convscope.deployment.serving.refusals import Refusal
+from convscope.errors import BundleError, ImageRefused
 from convscope.run import available_cores
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ class Batcher:
         bundle: the model, opened with one thread for each answer.
         most_waiting: images that may be waiting or being answered.
         telemetry: where batches are counted.
+
+    Raises:
+        BundleError: the model answers with what is no number.
     """
 
     def __init__(self, bundle: Bundle, *, most_waiting: int, telemetry: Telemetry) -> None:
@@ -108,6 +111,9 @@ class Batcher:
         self._usual, self._large = Lane(available_cores()), Lane(1)
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop
+        started = time.perf_counter()
+        bundle.predict(np.zeros((1, *bundle.square.shape), np.uint8))
+        self._pace.learn_asking(1, time.perf_counter() - started)
 
     @property
     def waiting(self) -> int:
@@ -117,9 +123,6 @@ class Batcher:
     def start(self) -> None:
         """Start the workers; answers arrive on the running event loop."""
         self._loop = asyncio.get_running_loop()
-        started = time.perf_counter()
-        self.bundle.predict(np.zeros((1, *self.bundle.square.shape), np.uint8))
-        self._pace.learn_asking(1, time.perf_counter() - started)
         lanes = [lane for lane in (self._usual, self._large) for _ in range(lane.workers)]
         self._threads = [threading.Thread(target=self._work, args=(lane,), daemon=True) for lane in lanes]
         for thread in self._threads:
@@ -241,15 +244,14 @@ class Batcher:
         asked = [place for place, job in enumerate(batch.decoded) if job.look is None]
         if asked:
             rows = self.bundle.predict(np.stack([images[place] for place in asked]))
-            for place, row in zip(asked, rows, strict=True):
-                batch.outcomes.append((batch.decoded[place], row if np.isfinite(row).all() else broken_model()))
+            batch.outcomes += zip([batch.decoded[place] for place in asked], rows, strict=True)
         for job, image in zip(batch.decoded, images, strict=True):
             if job.look is None:
                 continue
             try:
                 batch.outcomes.append((job, job.look(image)))
-            except Refusal as refusal:
-                batch.outcomes.append((job, refusal))
+            except BundleError as error:
+                batch.outcomes.append((job, error))
         batch.asking_seconds = time.perf_counter() - started
 
     def _deliver(self, lane: Lane, batch: Batch) -> None:

@@ -57,6 +57,15 @@ class Room:
             if not patience.expired():
                 patience.reschedule(min(patience.when() or math.inf, soon))
 
+    def check_open(self) -> None:
+        """Do nothing where the service is not ending.
+
+        Raises:
+            Refusal: 503, it is.
+        """
+        if self.ends:
+            raise _ending()
+
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
         """The body of a request, which counts as held until the block ends.
@@ -94,7 +103,7 @@ class Room:
                 finally:
                     self._arriving.discard(patience)
         except TimeoutError:
-            raise (ending() if self.ends else _too_slow()) from None
+            raise (_ending() if self.ends else _too_slow()) from None
 
 
 async def _arriving(request: Request) -> AsyncGenerator[bytes]:
@@ -237,7 +246,7 @@ def _too_slow() -> Refusal:
     )
 
 
-def ending() -> Refusal:
+def _ending() -> Refusal:
     return Refusal(
         503,
         found="a service that is ending",

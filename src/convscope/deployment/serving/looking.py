@@ -9,7 +9,6 @@ import numpy as np
 
 from convscope.deployment.inside import Inside
 from convscope.deployment.pictures import data_uri, heat_layer, overlay, png_bytes, tile
-from convscope.deployment.serving.refusals import broken_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,11 +28,9 @@ class Looking:
         Returns: a PNG file of the heat over the image where a picture is wanted, else all that is to be seen.
 
         Raises:
-            Refusal: 500, the model is broken.
+            BundleError: the model is broken.
         """
         look = self.inside.look(image)
-        if not (np.isfinite(look.probabilities).all() and np.isfinite(look.heat).all()):
-            raise broken_model()
         classes = self.inside.bundle.classes
         best = int(look.probabilities.argmax())
         index = best if self.class_name is None else classes.index(self.class_name)

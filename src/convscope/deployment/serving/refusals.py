@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from convscope.errors import ConvscopeError
+from convscope.errors import BundleError, ConvscopeError
 
 STRANGERS = "/v1/"  # below it live the clients of TensorFlow Serving, which expect its errors
 SHOWN_CHARACTERS = 200  # of what a client sent
@@ -63,16 +63,6 @@ def answer_refusal(path: str, refusal: Refusal) -> Response:
     return JSONResponse(body, refusal.status, headers=refusal.headers)
 
 
-def broken_model() -> Refusal:
-    """Of a model whose answer is not finite."""
-    return Refusal(
-        500,
-        found="a model that answers with what is no number: it is broken",
-        expected="finite probabilities",
-        fix="see `convscope verify`; train or export the model again",
-    )
-
-
 def install_refusals(app: FastAPI) -> None:
     """Give whatever goes wrong in an application the same shape."""
 
@@ -82,7 +72,7 @@ def install_refusals(app: FastAPI) -> None:
     async def gone(_request: Request, _error: Exception) -> Response:
         return Response(status_code=400)  # to nobody: the client has left
 
-    for kind in (Refusal, HTTPException, RequestValidationError, Exception):
+    for kind in (Refusal, BundleError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, refused)
     app.add_exception_handler(ClientDisconnect, gone)
 
@@ -90,6 +80,13 @@ def install_refusals(app: FastAPI) -> None:
 def _refusal_of(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
+    if isinstance(error, BundleError):  # without its path, which is nobody's business
+        return Refusal(
+            500,
+            found="a model that answers with what is no number: it is broken",
+            expected="finite probabilities",
+            fix="see `convscope verify`; train or export the model again",
+        )
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from convscope.deployment.serving import answers
-from convscope.deployment.serving.bodies import Upload, ending, is_form, uploads_of
+from convscope.deployment.serving.bodies import Upload, is_form, uploads_of
 from convscope.deployment.serving.looking import Looking
 from convscope.deployment.serving.refusals import Refusal, shown
 from convscope.deployment.serving.service import Service, picture_filters
@@ -149,8 +149,7 @@ async def health() -> Response:
 async def ready(request: Request) -> Response:
     """Whether the service has loaded its model, is not overloaded, and is not ending."""
     service = service_of(request)
-    if service.room.ends:
-        raise ending()
+    service.room.check_open()
     service.batcher.check_room([0], service.deadline(None))
     return JSONResponse({"status": "ok"})
 
