@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from convscope.deployment.serving.service import ServiceSettings, open_service
-from convscope.deployment.serving.serving import listen, make_server
+from convscope.deployment.serving.serving import Server, listen
 from convscope.run import Run, read_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,7 +55,7 @@ def doubtful(run: Run) -> Path:
 @contextmanager
 def serving(run: Run) -> Iterator[str]:
     """The service of a run on a free port of loopback, in a thread: its address."""
-    server = make_server(open_service(run.path, ServiceSettings()))
+    server = Server(open_service(run.path, ServiceSettings()))
     with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
