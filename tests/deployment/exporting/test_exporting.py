@@ -143,9 +143,10 @@ def test_int8_is_a_model_of_convscope(run: Run, quantized: Path, halves: Path, t
     assert verify(quantized).agrees
     assert verify(quantized).difference < bundle.facts["tolerance"] < 0.1
     labels = []
-    for place in (quantized, run.path):
-        predict(place, [str(halves)], out=tmp_path / "out.csv")
-        with (tmp_path / "out.csv").open(encoding="utf-8") as file:
+    for number, place in enumerate((quantized, run.path)):
+        table = tmp_path / f"{number}.csv"
+        predict(place, [str(halves)], out=table)
+        with table.open(encoding="utf-8") as file:
             labels.append([row["label"] for row in csv.DictReader(file)])
     assert np.mean([ours == theirs for ours, theirs in zip(*labels, strict=True)]) > 0.98
 
