@@ -13,7 +13,6 @@ from convscope.deployment.bundle import (
     Bundle,
     check_finite,
     facts_of,
-    find_model,
     open_bundle,
     read_model,
     start_session,
@@ -103,8 +102,16 @@ def open_inside(model: Path) -> Inside:
     Raises:
         BundleError: there is none, or it is not the inside of this model.
     """
-    bundle = open_bundle(model)
-    path = find_model(model).with_name(INSIDE)
+    return inside_of(open_bundle(model))
+
+
+def inside_of(bundle: Bundle) -> Inside:
+    """The inside that lies beside a model which is open already.
+
+    Raises:
+        BundleError: there is none, or it is not the inside of this model.
+    """
+    path = bundle.path.with_name(INSIDE)
     if not path.is_file():
         raise BundleError(
             found=f"no {INSIDE} beside {bundle.path}",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convscope.deployment.bundle import LABELS, Bundle, labels_text, open_bundle
-from convscope.deployment.inside import INSIDE, WEIGHTS, open_inside
+from convscope.deployment.inside import INSIDE, WEIGHTS, inside_of
 from convscope.errors import BundleError
 from convscope.run import hash_file
 
@@ -88,7 +88,7 @@ def _files_beside(bundle: Bundle) -> Iterator[str]:
     """The files beside a model that are there, each of which has to be its own."""
     inside, weights, labels = (bundle.path.with_name(name) for name in (INSIDE, WEIGHTS, LABELS))
     if inside.is_file():
-        open_inside(bundle.path)
+        inside_of(bundle)
         yield INSIDE
     if weights.is_file():
         if hash_file(weights) != bundle.facts.get("weights"):

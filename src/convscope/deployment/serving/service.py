@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convscope.deployment.bundle import Bundle, open_bundle
-from convscope.deployment.inside import INSIDE, WEIGHTS, Inside, open_inside
+from convscope.deployment.inside import INSIDE, WEIGHTS, Inside, inside_of
 from convscope.deployment.pictures import data_uri, filter_grid, png_bytes
 from convscope.deployment.serving.batching import Batcher
 from convscope.deployment.serving.bodies import MAX_BYTES, Room
@@ -112,7 +112,7 @@ def open_service(model: Path, settings: ServiceSettings) -> Service:
         BundleError: it, or the inside that lies beside it, cannot be used.
     """
     bundle = open_bundle(model, threads=1)  # one for each worker of the queue, which has one for each core
-    inside = open_inside(model) if bundle.path.with_name(INSIDE).is_file() else None
+    inside = inside_of(bundle) if bundle.path.with_name(INSIDE).is_file() else None
     telemetry, room = Telemetry(), Room()
     batcher = Batcher(bundle, most_waiting=settings.queue, telemetry=telemetry)
     telemetry.watch(lambda: batcher.waiting, lambda: room.held)
