@@ -17,6 +17,17 @@ Pixels = NDArray[np.uint8]
 KINDS = ("bar", "disc", "ring")
 ORIENTATION = 0x0112  # the EXIF tag
 NOISE = 12.0  # standard deviation, of 255
+STRANGE_NAMES = [
+    "comma, and more.png",
+    "quote \" and ' .png",
+    "two\nlines.png",
+    "carriage\rreturn.png",
+    "照片 一.png",
+    "bytes \udcff\udc80.png",  # how Python spells bytes that are not UTF-8
+    "=1+1.png",
+    " space .png",
+    "\x0b\x0c\x1c\x85\u2028.png",  # what str.splitlines takes for ends of lines
+]
 
 
 def draw(kind: str, size: int, seed: int) -> Pixels:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawing import STRANGE_NAMES
 
 from convscope.deployment.answering import Answer
 from convscope.deployment.rows import Format, Table
@@ -19,17 +20,6 @@ from convscope.errors import RecipeError
 CLASSES = ("cat", "path", 'a, "b"\r', "狗")
 FORMATS: tuple[Format, ...] = ("csv", "jsonl", "parquet", "reference")
 TEXTS: tuple[Format, ...] = ("csv", "jsonl", "reference")
-STRANGE_NAMES = [
-    "comma, and more.png",
-    "quote \" and ' .png",
-    "two\nlines.png",
-    "carriage\rreturn.png",
-    "照片 一.png",
-    "bytes \udcff\udc80.png",  # how Python spells bytes that are not UTF-8
-    "=1+1.png",
-    " space .png",
-    "\x0b\x0c\x1c\x85\u2028.png",  # what str.splitlines takes for ends of lines
-]
 
 
 def some_answers(count: int, classes: tuple[str, ...] = CLASSES) -> list[Answer]:
