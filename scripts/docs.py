@@ -19,7 +19,8 @@ from typing import Any
 import tables
 
 import convscope
-from convscope.recipe import BY_NETWORK, Recipe
+from convscope.defaults import by_kind
+from convscope.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTE = "<!-- Made from the code by scripts/docs.py: change the code, then run it. -->\n"
@@ -108,10 +109,14 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def _default(choice: Field[Any]) -> str:
-    """A field's default, or those of each network."""
-    if not choice.metadata.get("by_network"):
+    """A field's default, or those of each kind of network."""
+    values = {kind: _toml(value) for kind, value in by_kind(choice.name).items()}
+    if not values:
         return _toml(choice.default)
-    return "; ".join(f"{network}: {_toml(values[choice.name])}" for network, values in BY_NETWORK.items())
+    different = dict.fromkeys(values.values())
+    if len(different) == 1:
+        return next(iter(different))
+    return "; ".join(f"{', '.join(kind for kind in values if values[kind] == each)}: {each}" for each in different)
 
 
 def _toml(value: Any) -> str:

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from convscope.recipe import BY_NETWORK, Recipe
+from convscope.defaults import by_kind
+from convscope.recipe import Recipe
 
 SHARD = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -63,8 +64,10 @@ def _default_of(field: dataclasses.Field[Any]) -> str:
     def text(value: Any) -> str:
         return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value).lower()
 
-    if field.name in BY_NETWORK["classic"]:
-        return f" [default: {'; '.join(f'{name} {text(values[field.name])}' for name, values in BY_NETWORK.items())}]"
+    if values := by_kind(field.name):
+        different = dict.fromkeys(map(text, values.values()))
+        said = [f"{', '.join(kind for kind in values if text(values[kind]) == each)} {each}" for each in different]
+        return f" [default: {text(values['compact']) if len(different) == 1 else '; '.join(said)}]"
     return "" if field.default is None else f" [default: {text(field.default)}]"
 
 

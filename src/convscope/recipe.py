@@ -17,51 +17,27 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from convscope.defaults import (
+    AUTO,
+    DEFAULT_EPOCHS,
+    DEFAULTS,
+    EFFICIENTNET,
+    LEAST_SIZES,
+    Kind,
+    kind_of,
+    names_of_networks,
+)
 from convscope.errors import MissingExtra, RecipeError
 
 FORMAT = 1
-DEFAULT_EPOCHS = 20
+SIZES = ("sizes", "size_shares")
 LENGTHS = ("epochs", "steps", "budget")  # how long to train is said in one of these
-LEAST_COMPACT = 16  # pixels
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
 Fit = Literal["stretch", "pad", "crop"]
-Network = Literal["classic", "compact"]
 Optimizer = Literal["adam", "sgd", "muon"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["constant", "one-cycle"]
-
-# What an expert would choose for each network; a field that is not said takes its value from here at birth.
-BY_NETWORK: dict[str, dict[str, Any]] = {
-    "classic": {
-        "filters": (32, 32, 64),
-        "batch_size": 32,
-        "optimizer": "adam",
-        "learning_rate": 1e-4,
-        "schedule": "constant",
-        "weight_decay": 0.0,
-        "label_smoothing": 0.0,
-        "flip": False,
-        "shift": 0.0,
-        "sizes": (),
-        "size_shares": (),
-        "patience": 5,
-    },
-    "compact": {
-        "filters": (32, 32, 64, 128, 256),
-        "batch_size": 64,
-        "optimizer": "muon",
-        "learning_rate": 0.015,
-        "schedule": "one-cycle",
-        "weight_decay": 5e-4,
-        "label_smoothing": 0.1,
-        "flip": True,
-        "shift": 0.1,
-        "sizes": (0.5, 0.75),
-        "size_shares": (0.52, 0.26),
-        "patience": 0,
-    },
-}
 
 
 def _says(default: Any, help: str) -> Any:
@@ -69,19 +45,24 @@ def _says(default: Any, help: str) -> Any:
 
 
 def _by_network(help: str) -> Any:
-    return field(default=None, metadata={"help": help, "by_network": True})
+    return field(default=None, metadata={"help": help})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Every choice that shapes a model.
 
+    With the network `auto` what was not said stays None, until the images are known and a network is chosen.
+
     Raises:
         RecipeError: a value is of the wrong type or out of its range, or two choices exclude each other.
     """
 
-    network: Network = _says("compact", "the network: `compact` is made to learn fast, `classic` is the reference's")
-    image_size: int = _says(128, "side of the square that every image is fitted to, in pixels")
+    network: str = _says(AUTO, f"the network: {names_of_networks()}")
+    weights: str = _by_network(
+        "what a network of others starts from: `imagenet`, `none`, or a file with Keras's weights"
+    )
+    image_size: int = _by_network("side of the square that every image is fitted to, in pixels")
     channels: int = _says(3, "3 for colour, 1 for grey")
     fit: Fit = _says("stretch", "how an image becomes square: `stretch` it, `pad` it with white, or `crop` its middle")
     filters: tuple[int, ...] = _by_network("filters of each block of `classic`; of stem, stages and end of `compact`")
@@ -101,7 +82,9 @@ class Recipe:
     sizes: tuple[float, ...] = _by_network("smaller sizes to begin with, as shares of the image size")
     size_shares: tuple[float, ...] = _by_network("share of the steps at each of these sizes")
     epochs: int | None = _says(
-        None, f"passes over the training images, in full batches (default {DEFAULT_EPOCHS}, unless steps are set)"
+        None,
+        f"passes over the training images, in full batches (default {DEFAULT_EPOCHS['compact']}, pretrained"
+        f" {DEFAULT_EPOCHS['pretrained']}, unless steps are set; pretrained 0: its head alone)",
     )
     steps: int | None = _says(None, "optimisation steps, in place of epochs")
     budget: float | None = _says(None, "time to train in, in place of epochs: `10m`, `25s`, `1h`, or seconds")
@@ -114,16 +97,38 @@ class Recipe:
     seed: int = _says(0, "everything drawn at random follows from it: split, first weights, order")
 
     def __post_init__(self) -> None:
-        defaults = BY_NETWORK[_typed("network", self.network, _kinds()["network"])]
-        least = LEAST_COMPACT / _typed("image_size", self.image_size, int) if self.image_size else 0.0
-        unsaid = all(getattr(self, name) is None for name in ("sizes", "size_shares"))
-        if unsaid and min(defaults["sizes"], default=1.0) < least:  # too small to begin with smaller ones
-            defaults = defaults | {"sizes": (), "size_shares": ()}
-        for name, kind in _kinds().items():
-            if getattr(self, name) is None and name in defaults:
-                object.__setattr__(self, name, defaults[name])
-            object.__setattr__(self, name, _typed(name, getattr(self, name), kind))
-        _check_ranges(self)
+        kinds = _kinds()
+        try:
+            kind = kind_of(_typed("network", self.network, str))
+        except ValueError:
+            raise _wrong("network", self.network, names_of_networks()) from None
+        for name, value in ({} if kind is None else _defaults(kind, self)).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        for name in kinds:
+            value = getattr(self, name)
+            if kind is not None or value is not None:
+                object.__setattr__(self, name, _typed(name, value, kinds[name]))
+        if kind is None:
+            _check_open(self)
+        else:
+            _check_ranges(self, kind)
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of network it is.
+
+        Raises:
+            ValueError: it is not chosen yet.
+        """
+        kind = kind_of(self.network)
+        if kind is None:
+            raise ValueError(self.network)
+        return kind
+
+    def said(self, name: str) -> Any:
+        """What a field says; None where that is left to a network which is not chosen yet."""
+        return getattr(self, name)
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -166,7 +171,7 @@ class Recipe:
         """This recipe with some fields changed; setting one of `epochs`, `steps` and `budget` unsets the others."""
         known = _known(changes)
         if known.get("network", self.network) != self.network:  # what was not chosen follows the network
-            ours = BY_NETWORK[self.network]
+            ours = {} if self.network == AUTO else _defaults(self.kind, self)
             known = {name: None for name, value in ours.items() if getattr(self, name) == value} | known
         if any(known.get(name) is not None for name in LENGTHS):
             known = dict.fromkeys(LENGTHS) | known
@@ -176,7 +181,20 @@ class Recipe:
         """How many optimisation steps the training has in all."""
         if self.steps is not None:
             return self.steps
-        return steps_per_epoch * (self.epochs or DEFAULT_EPOCHS)
+        return steps_per_epoch * (DEFAULT_EPOCHS[self.kind] if self.epochs is None else self.epochs)
+
+
+def _defaults(kind: Kind, recipe: Recipe) -> Mapping[str, Any]:
+    """The values of a kind of network for what a recipe does not say."""
+    defaults = DEFAULTS[kind]
+    said = recipe.said("image_size")
+    size = _typed("image_size", defaults["image_size"] if said is None else said, int)
+    unsaid = all(getattr(recipe, name) is None or getattr(recipe, name) == defaults[name] for name in SIZES)
+    if (
+        unsaid and size * min(defaults["sizes"], default=1.0) < LEAST_SIZES[kind]
+    ):  # too small to begin with smaller ones
+        return {**defaults, **dict.fromkeys(SIZES, ())}
+    return defaults
 
 
 def _kinds() -> dict[str, Any]:
@@ -217,17 +235,40 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     raise _wrong(name, value, {int: "a whole number", float: "a number", bool: "true or false"}[kind])
 
 
-def _check_ranges(recipe: Recipe) -> None:
+def _check_open(recipe: Recipe) -> None:
+    """What was said suits one of the networks that `auto` chooses from."""
+    try:
+        replace(recipe, network="compact")
+    except RecipeError as error:
+        try:
+            replace(recipe, network=EFFICIENTNET)
+        except RecipeError:
+            raise error from None
+
+
+def _check_ranges(recipe: Recipe, kind: Kind) -> None:
     halvings = len(recipe.filters)
-    least = LEAST_COMPACT if recipe.network == "compact" else 2**halvings
-    sizes = recipe.sizes
+    least = max(LEAST_SIZES[kind], 2**halvings if kind == "classic" else 0)
+    sizes, is_compact = recipe.sizes, kind == "compact"
+    least_length = 0 if kind == "pretrained" else 1  # a pretrained network may learn its head alone
+    has_filters = kind in ("classic", "compact")
     checks = (
+        (
+            "weights",
+            kind == "pretrained" or recipe.weights == "none",
+            f"`none`, since `{recipe.network}` learns from scratch",
+        ),
         ("image_size", least <= recipe.image_size <= 4096, f"{least} to 4096 (blocks halve it)"),
-        ("channels", recipe.channels in (1, 3), "1 or 3"),
+        (
+            "channels",
+            recipe.channels == 3 or (recipe.channels == 1 and kind != "pretrained"),
+            "3, since ImageNet is in colour" if kind == "pretrained" else "1 or 3",
+        ),
         (
             "filters",
-            halvings > (recipe.network == "compact") * 2 and all(1 <= count <= 65536 for count in recipe.filters),
-            "counts from 1, three or more for `compact`",
+            (halvings > 2 * is_compact if has_filters else not halvings)
+            and all(1 <= count <= 65536 for count in recipe.filters),
+            "counts from 1, three or more for `compact`, none for networks of others",
         ),
         ("dense_units", 1 <= recipe.dense_units <= 65536, "1 to 65536"),
         ("validation", 0 < recipe.validation < 1, "a share between 0 and 1, such as 0.16"),
@@ -241,8 +282,8 @@ def _check_ranges(recipe: Recipe) -> None:
         (
             "sizes",
             all(least <= share * recipe.image_size <= recipe.image_size for share in sizes)
-            and (not sizes or recipe.network == "compact"),
-            f"shares of the image size that leave {least} pixels; none for `classic`, which has one size",
+            and (is_compact or not sizes),
+            f"shares of the image size that leave {least} pixels; none but for `compact`, the others have one size",
         ),
         (
             "size_shares",
@@ -251,10 +292,10 @@ def _check_ranges(recipe: Recipe) -> None:
             and min(recipe.size_shares, default=1) > 0,
             "as many shares as sizes, together below 1",
         ),
-        ("epochs", recipe.epochs is None or recipe.epochs >= 1, "1 or more"),
-        ("steps", recipe.steps is None or recipe.steps >= 1, "1 or more"),
+        ("epochs", recipe.epochs is None or recipe.epochs >= least_length, f"{least_length} or more"),
+        ("steps", recipe.steps is None or recipe.steps >= least_length, f"{least_length} or more"),
         ("budget", recipe.budget is None or 0 < recipe.budget < math.inf, "a time such as 10m"),
-        ("optimizer", recipe.optimizer != "muon" or recipe.network == "compact", "`adam` or `sgd` for `classic`"),
+        ("optimizer", recipe.optimizer != "muon" or is_compact, "`adam` or `sgd`; `muon` is for `compact`"),
         ("patience", recipe.patience >= 0, "0 or more"),
         ("seed", 0 <= recipe.seed < 2**63, "0 or more"),
     )

@@ -33,7 +33,7 @@ def images_at(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if size == images.shape[1]:
         return images
     shape = (len(images), size, size, images.shape[3])
-    source = _file_of(images)
+    source = file_of(images)
     if source is None:
         return np.concatenate(list(_scaled(images, size))) if len(images) else np.empty(shape, np.uint8)
     file = source.with_name(f"images-{size}.uint8")
@@ -45,7 +45,7 @@ def images_at(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.memmap(file, np.uint8, mode="r", shape=shape)
 
 
-def _file_of(images: NDArray[np.uint8]) -> Path | None:
+def file_of(images: NDArray[np.uint8]) -> Path | None:
     """The file that a memory map shows the whole of; None for some of its images, or other arrays."""
     if not isinstance(images, np.memmap) or images.filename is None:
         return None

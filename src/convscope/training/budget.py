@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from convscope.defaults import Kind
 from convscope.errors import RecipeError
 from convscope.models.catalog import build_network, count_operations
 from convscope.recipe import Recipe
@@ -21,7 +22,11 @@ from convscope.training.precision import choose_precision, measure_operations
 PROBED_STEPS = 6
 MARGIN = 0.97  # of the budget is planned: machines slow down as they get warm
 FEWEST_EPOCHS = 4  # with fewer than these, smaller images teach more in the same time
-SMALLEST = 64  # pixels that a budget goes down to
+SMALLEST: dict[Kind, int] = {"compact": 64, "pretrained": 96}  # pixels that a budget goes down to
+STEP_DOWN = 32  # pixels between the sizes that a pretrained network may have
+FEATURES_SHARE = 0.5  # of a budget may go into the features that its head is solved on
+DEPTHWISE_PACE = 0.6  # of the operations a second that dense convolutions reach: what EfficientNet-Lite0's do
+PROBED_IMAGES = 1024  # that judging is timed on
 
 
 def shrink_into(recipe: Recipe, num_images: int) -> Recipe:
@@ -33,11 +38,13 @@ def shrink_into(recipe: Recipe, num_images: int) -> Recipe:
     """
     precision = choose_precision(recipe.precision)
     recipe = replace(recipe, precision=precision)
-    if not recipe.shrink or recipe.network != "compact" or recipe.budget is None:
+    if not recipe.shrink or recipe.kind not in SMALLEST or recipe.budget is None:
         return recipe
     operations = measure_operations(precision) * recipe.budget / num_images  # that there is time for, for each image
+    if recipe.kind == "pretrained":
+        return _shrink_features(recipe, operations)
     smaller = recipe
-    while smaller.image_size >= 2 * SMALLEST and operations < FEWEST_EPOCHS * _mean_operations(smaller):
+    while smaller.image_size >= 2 * SMALLEST["compact"] and operations < FEWEST_EPOCHS * _mean_operations(smaller):
         smaller = smaller.with_changes({"image_size": smaller.image_size // 2})
     if smaller != recipe:
         size, share = smaller.image_size, operations / _mean_operations(recipe)
@@ -47,6 +54,24 @@ def shrink_into(recipe: Recipe, num_images: int) -> Recipe:
             markup=False,
         )
     return smaller
+
+
+def _shrink_features(recipe: Recipe, operations: float) -> Recipe:
+    """A pretrained network's recipe at the largest size at which its features leave time to learn from them."""
+    network = build_network(recipe, 2, is_blank=True)
+    size = recipe.image_size
+    while size - STEP_DOWN >= SMALLEST[
+        "pretrained"
+    ] and FEATURES_SHARE * DEPTHWISE_PACE * operations < count_operations(network, size):
+        size -= STEP_DOWN
+    if size == recipe.image_size:
+        return recipe
+    remarks().print(
+        f"{clock(recipe.budget or 0)} are short for the features of so many images at {recipe.image_size} px:"
+        f" taking {size} px (--no-shrink keeps it)",
+        markup=False,
+    )
+    return replace(recipe, image_size=size)
 
 
 def _mean_operations(recipe: Recipe) -> float:
@@ -59,9 +84,13 @@ def _mean_operations(recipe: Recipe) -> float:
 def fit_into(learner: Learner, seconds: float) -> int:
     """The number of steps that end in `seconds`, evaluations and compiling included, the probing not.
 
+    It may be 0 where the network has a solved head already, which is then left as it is.
+
     Raises:
         RecipeError: not even one epoch's evaluation fits.
     """
+    if learner.has_solved_head and seconds <= 0:
+        return _tell_head_alone()
     step_seconds, judge_seconds = probe(learner)
     schedule = learner.schedule
     last = schedule.sizes[-1]
@@ -72,6 +101,8 @@ def fit_into(learner: Learner, seconds: float) -> int:
     per_step = sum(share * both[size] for size, share in zip(schedule.sizes, schedule.shares, strict=True))
     num_steps = int((MARGIN * seconds - judge_seconds) / per_step)
     if num_steps < len(schedule.sizes):
+        if learner.has_solved_head:
+            return _tell_head_alone()
         raise RecipeError(
             found=f"a budget of {clock(seconds)}, in which {max(num_steps, 0)} steps fit",
             expected=f"at least {clock((per_step * len(schedule.sizes) + judge_seconds) / MARGIN + 1)}",
@@ -87,14 +118,20 @@ def fit_into(learner: Learner, seconds: float) -> int:
     return num_steps
 
 
+def _tell_head_alone() -> int:
+    remarks().print("no time left to fine-tune: the solved head is the model", markup=False)
+    return 0
+
+
 def probe(learner: Learner) -> tuple[dict[int, float], float]:
     """(seconds of a step by image size, seconds of an evaluation); compiles everything on the way."""
     before = learner.snapshot()
     steps = {size: _median_seconds(partial(learner.rehearse, size)) for size in learner.schedule.sizes}
-    learner.evaluate()
-    judge = _median_seconds(learner.evaluate, times=1)
+    learner.evaluate(most=1)  # compiles
+    count = len(learner.dataset.rows("validation"))
+    judge = _median_seconds(partial(learner.evaluate, most=PROBED_IMAGES), times=1)
     learner.go_back_to(before)
-    return steps, judge
+    return steps, judge * max(1.0, count / PROBED_IMAGES)
 
 
 def _median_seconds(work: Callable[[], object], *, times: int = PROBED_STEPS) -> float:

@@ -25,12 +25,14 @@ from convscope.models.compact import whiten
 from convscope.randomness import generator
 from convscope.recipe import Recipe
 from convscope.training.checkpoint import Checkpoint
+from convscope.training.choice import settle_network
 from convscope.training.interruption import stop_requests
 from convscope.training.optimizer import Adam, Muon, NesterovSGD, Optimizer
 from convscope.training.precision import choose_precision
 from convscope.training.progress import Display, Epoch
 from convscope.training.schedule import Schedule
 from convscope.training.step import Tally, make_evaluation_step, make_inference, make_training_step
+from convscope.training.transfer import start_from_features
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,9 +49,10 @@ class Learner:
         data: a folder or manifest, as `convscope train` takes it, or a `Dataset` that is open already.
         recipe: every choice; by default the default ones.
         cache: where decoded images are kept; by default as `convscope.data.cache.cache_folder` says.
+        checkpoint: the state to go on from, of a learner of the same recipe and data; None: begin.
 
     Attributes:
-        recipe: as given, but for what was chosen on this machine.
+        recipe: as given, but for what was chosen for these images on this machine.
         dataset: as given.
         model: the `keras.Model`, from uint8 images to probabilities.
         precision: of its activations.
@@ -68,7 +71,14 @@ class Learner:
         RecipeError: the recipe has a budget, which only the verb `train` can spend.
     """
 
-    def __init__(self, data: str | Path | Dataset, recipe: Recipe | None = None, *, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        data: str | Path | Dataset,
+        recipe: Recipe | None = None,
+        *,
+        cache: Path | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         self.recipe = recipe or Recipe()
         if self.recipe.budget is not None:
             raise RecipeError(
@@ -76,16 +86,17 @@ class Learner:
                 expected="a number of steps or epochs",
                 fix="use `convscope.train`, which spends a budget, or say steps",
             )
+        self.recipe = settle_network(self.recipe, data.root if isinstance(data, Dataset) else Path(data))
         self.dataset = data if isinstance(data, Dataset) else open_dataset(Path(data), self.recipe, cache=cache)
         check_dataset(self.dataset, max_refused=self.recipe.max_refused)
         self.precision = choose_precision(self.recipe.precision)
         self.recipe = replace(self.recipe, precision=self.precision)  # what a resumed training needs to know
-        self.model = build_network(self.recipe, len(self.dataset.classes), precision=self.precision)
+        self.model = build_network(
+            self.recipe, len(self.dataset.classes), precision=self.precision, is_blank=checkpoint is not None
+        )
         self.order = Order(self.dataset.rows("train"), self.recipe.batch_size, self.recipe.seed)
         self.schedule = plan(self.recipe, self.order.steps_per_epoch)
         self._scaled: dict[int, NDArray[np.uint8]] = {}
-        if self.recipe.network == "compact":
-            whiten(self.model, self._some_images())
         self.step = 0
         self.seconds = 0.0
         self.history: list[Epoch] = []
@@ -102,6 +113,10 @@ class Learner:
         )
         self._judge = make_evaluation_step(self.model, self._judged)
         self._infer = make_inference(self.model)
+        if checkpoint is None:
+            self._begin()
+        else:
+            self.go_back_to(checkpoint)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -113,6 +128,16 @@ class Learner:
         if not self.recipe.patience or self.best is None:
             return False
         return sum(row.step > self.best.step for row in self.history) >= self.recipe.patience
+
+    @property
+    def has_solved_head(self) -> bool:
+        """Whether it begins with a head solved on features: a model already, judged by the first row of the history."""
+        return self.recipe.kind == "pretrained" and self.recipe.weights != "none"
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the weights with the lowest validation loss are given back in the end, whatever came after them."""
+        return self.recipe.patience > 0 or self.has_solved_head
 
     def fit(self, *, steps: int | None = None, epochs: int | None = None) -> list[Epoch]:
         """Learn on, for so many steps or epochs (one epoch if neither is given).
@@ -184,19 +209,37 @@ class Learner:
             learning_rate=self.schedule.learning_rate(self.step - 1),
         )
         self._tally.reset()
+        self._keep(row)
+        return row
+
+    def _keep(self, row: Epoch) -> None:
+        """Add a row to the history, and keep the weights where none were better."""
         self.history.append(row)
         if self.best is None or row.val_loss < self.best.val_loss:
             self.best = row
             self._best_weights = read_weights(self.model)
-        return row
 
-    def evaluate(self, split: str = "validation", *, size: int | None = None) -> dict[str, float]:
-        """Mean cross-entropy (nats) and accuracy over every image of a split, at the recipe's image size or another.
+    def _begin(self) -> None:
+        """Give the network what it can have of the images before its first step."""
+        started = time.monotonic()
+        if self.recipe.kind == "compact":
+            whiten(self.model, self._some_images())
+        elif self.has_solved_head:
+            judged = start_from_features(self.model, self.dataset, seed=self.recipe.seed)
+            self.seconds = time.monotonic() - started
+            self._keep(Epoch(epoch=0, step=0, seconds=round(self.seconds, 3), learning_rate=0.0, **asdict(judged)))
+
+    def evaluate(
+        self, split: str = "validation", *, size: int | None = None, most: int | None = None
+    ) -> dict[str, float]:
+        """Mean cross-entropy (nats) and accuracy over every image of a split, or over the first `most` of them.
+
+        At the recipe's image size, or another.
 
         Raises:
             FolderError: it has no image.
         """
-        rows = self.dataset.rows(split)
+        rows = self.dataset.rows(split)[:most]
         if not len(rows):
             splits = sorted({sample.split for sample in self.dataset.samples} - {""})
             raise FolderError(found=f"no images in the split {split!r}", expected=" or ".join(splits), fix="name one")
@@ -223,7 +266,7 @@ class Learner:
         place = Path(folder)
         model = self.model
         if self.precision != "float32":
-            model = build_network(self.recipe, len(self.dataset.classes))
+            model = build_network(self.recipe, len(self.dataset.classes), is_blank=True)
             set_weights(model, read_weights(self.model))
         seal_model(place, model, self.recipe, self.dataset)
         return place

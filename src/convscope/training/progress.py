@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from convscope.data.dataset import Dataset, count_samples
+from convscope.data.dataset import Dataset, count_samples, near_duplicates
 from convscope.data.folder import SPLITS, tell_ignored
 from convscope.data.splits import Sample
 from convscope.terminal import clock, plural, printable, remarks
@@ -40,7 +40,7 @@ class Epoch:
 
 
 def tell_dataset(dataset: Dataset, *, console: Console | None = None) -> None:
-    """Print the table of classes, counts, and what was refused and why."""
+    """Print the table of classes, counts, what was refused and why, and how many near duplicates there are."""
     console = console or remarks()
     console.print(_class_table(dataset))
     if dataset.refused:
@@ -49,10 +49,23 @@ def tell_dataset(dataset: Dataset, *, console: Console | None = None) -> None:
         console.print(f"no images in folder {printable(folder)}: it is no class", markup=False)
     if passed := tell_ignored(dataset.ignored):
         console.print(f"passed over: {passed}", markup=False)
+    if told := _tell_near_duplicates(dataset):
+        console.print(told, markup=False)
     counts = count_samples(dataset)
     for name in dataset.classes:
         if not counts[name, "validation"]:
             console.print(f"class {printable(name)} has no image to validate with: too few images", markup=False)
+
+
+def _tell_near_duplicates(dataset: Dataset) -> str:
+    """How many images are nearly equal to another, in one line; "" where none is."""
+    groups = near_duplicates(dataset)
+    if not groups:
+        return ""
+    told = f"near duplicates: {sum(map(len, groups)):,} images in {plural(len(groups), 'group')}, each in one split"
+    if crowds := find_crowds([sample for group in groups for sample in group], of=dataset.samples):
+        told += f", but for {crowds}"
+    return told
 
 
 def _class_table(dataset: Dataset) -> Table:

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 
 from convscope.data.dataset import open_dataset
 from convscope.explanation.figures import QUIET, RIGHT, WRONG, NotebookFigure, drawing, save_figure
-from convscope.recipe import BY_NETWORK, Recipe
+from convscope.recipe import Recipe
 from convscope.run import RUNS, check_free, count_up, write_table
 from convscope.terminal import printable, program, progress, remarks
+from convscope.training.choice import settle_network
 from convscope.training.interruption import stop_requests
 from convscope.training.learner import Learner
 from convscope.training.progress import tell_dataset
@@ -69,7 +70,7 @@ def find_rate(data: Path, recipe: Recipe | None = None, *, out: Path | None = No
     """
     if out is not None:
         check_free(Path(out))  # now, not after the test
-    recipe = recipe or Recipe()
+    recipe = settle_network(recipe or Recipe(), Path(data))
     dataset = open_dataset(Path(data), recipe, cache=cache)
     tell_dataset(dataset)
     rates = try_rates(Learner(dataset, replace(recipe, budget=None)))
@@ -213,10 +214,10 @@ def _tell(rates: Rates, data: Path, recipe: Recipe, *, cache: Path | None) -> No
 
 def _command(data: Path, recipe: Recipe, *, cache: Path | None) -> str:
     """What to type to train with a recipe: its fields that are not the default ones are flags."""
-    words = ["train", str(data)]
+    words, plain = ["train", str(data), "--network", recipe.network], Recipe(network=recipe.network)
     for field in fields(Recipe):
         value = getattr(recipe, field.name)
-        if value != BY_NETWORK[recipe.network].get(field.name, field.default):
+        if value != getattr(plain, field.name):
             words += _flag(field.name, value)
     words += [] if cache is None else ["--cache", str(cache)]
     return f"{program()} {shlex.join(words)}"

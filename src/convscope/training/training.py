@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convscope.data.dataset import check_dataset, count_images, open_dataset, read_samples, write_samples
+from convscope.defaults import AUTO
 from convscope.errors import Interrupted, RunError
 from convscope.recipe import LENGTHS, Recipe
 from convscope.run import (
@@ -28,7 +29,8 @@ from convscope.run import (
 )
 from convscope.terminal import clock, plural, program, remarks
 from convscope.training.budget import fit_into, shrink_into
-from convscope.training.checkpoint import load_checkpoint, save_checkpoint
+from convscope.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from convscope.training.choice import settle_network
 from convscope.training.interruption import stop_requests
 from convscope.training.learner import Learner
 from convscope.training.progress import Epoch, tell_dataset
@@ -63,21 +65,26 @@ def train(
     old = run_to_resume(out, resume=resume)
     if old is None and out is not None:
         check_free(Path(out))  # now, not after the images are decoded
-    recipe = (recipe or Recipe()) if old is None else _recipe_of(old, recipe)
+    recipe = settle_network(recipe or Recipe(), Path(data)) if old is None else _recipe_of(old, recipe)
+    checkpoint = None if old is None else _load(old)
     if recipe.budget is not None:
         recipe = shrink_into(recipe, count_images(Path(data), recipe))
     dataset = open_dataset(Path(data), recipe, cache=cache)
     tell_dataset(dataset)
     check_dataset(dataset, max_refused=recipe.max_refused)
-    learner = Learner(dataset, replace(recipe, budget=None))
+    if old is not None:
+        _keep_samples(old, dataset.samples)
+    learner = Learner(dataset, replace(recipe, budget=None), checkpoint=checkpoint)
     if recipe.budget is not None:
-        learner.set_num_steps(fit_into(learner, recipe.budget))
+        learner.set_num_steps(fit_into(learner, recipe.budget - learner.seconds))
     run = old or new_run(out, recipe=learner.recipe, data=Path(data))
     keep_environment(run, data=Path(data))
-    _keep_samples(run, dataset.samples)
+    if old is None:
+        _keep_samples(run, dataset.samples)
     if run.recipe != learner.recipe:  # how long to train was changed
         write_whole(run.recipe_file, learner.recipe.to_toml())
-    _go_back(run, learner)
+    if learner.history and not run.history_file.exists():
+        _record(run, learner, learner.history[-1], lambda _: None)
     run.log("resume" if learner.step else "start", step=learner.step, parameters=int(learner.model.count_params()))
     with _tensorboard_log(run, tensorboard) as log_scalars:
         _learn(run, learner, log_scalars, again=_command_to_resume(run, data, cache=cache, tensorboard=tensorboard))
@@ -116,7 +123,7 @@ def _learn(run: Run, learner: Learner, log_scalars: Any, *, again: str) -> None:
 def _finish(run: Run, learner: Learner) -> None:
     """Give back the best weights, and write the model."""
     best = learner.best
-    if learner.recipe.patience and best is not None:
+    if learner.keeps_best and best is not None:
         learner.restore_best()
         if best.step != learner.step:
             remarks().print(
@@ -132,7 +139,7 @@ def _finish(run: Run, learner: Learner) -> None:
 
 def _compare(run: Run, learner: Learner) -> None:
     """What the model that was written does on the images that the training was judged by: in float32, on its own."""
-    kept = learner.best if learner.recipe.patience and learner.best is not None else learner.history[-1]
+    kept = learner.best if learner.keeps_best and learner.best is not None else learner.history[-1]
     is_whole = learner.schedule.size(kept.step - 1) == learner.recipe.image_size
     trained = kept.val_accuracy if is_whole else learner.evaluate()["accuracy"]  # judged at this size already
     written = read_json(run.model / "model.json")["metrics"]["accuracy"]["value"]
@@ -148,6 +155,8 @@ def _recipe_of(run: Run, recipe: Recipe | None) -> Recipe:
     saved = run.recipe
     if recipe is None:
         return saved
+    if recipe.network == AUTO:  # it was chosen when the run began
+        recipe = recipe.with_changes({"network": saved.network})
     if recipe.precision == "auto":  # it was chosen when the run began
         recipe = replace(recipe, precision=saved.precision)
     if recipe.budget is not None:  # it was spent on a number of steps, and a size, when the run began
@@ -187,14 +196,14 @@ def _keep_samples(run: Run, samples: tuple[Any, ...]) -> None:
         )
 
 
-def _go_back(run: Run, learner: Learner) -> None:
+def _load(run: Run) -> Checkpoint | None:
+    """The newest whole checkpoint of a run, if it has one already."""
+
     def tell(text: str) -> None:
         remarks().print(text, markup=False)
         run.log("damaged", text=text)
 
-    checkpoint = load_checkpoint(run.checkpoints, tell=tell)
-    if checkpoint is not None:
-        learner.go_back_to(checkpoint)
+    return load_checkpoint(run.checkpoints, tell=tell)
 
 
 def _tell_start(run: Run, learner: Learner, total: int) -> None:
