@@ -1,0 +1,226 @@
+"""How good is a model that starts from ImageNet, from few photos and from many, and how soon?
+
+Photos of dogs and cats, 4,000 of them held back by seed before anything else; heads are solved on draws of the rest,
+then all of the rest is learned from: the head alone, and fine-tuned within a budget. cifar10 is trained on and judged
+as it is split. Writes pretrained.json and pretrained.md after every part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+import numpy as np
+from folders import make_split
+
+from convscope import Recipe, evaluate, train
+from convscope.data.dataset import Dataset, open_dataset
+from convscope.defaults import EFFICIENTNET
+from convscope.models.catalog import build_network
+from convscope.models.frameworks import keras
+from convscope.randomness import generator
+from convscope.run import describe_environment, read_json, write_json, write_whole
+from convscope.terminal import clock, remarks
+from convscope.training.features import features_of
+from convscope.training.head import Head, solve_head
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+HELD_OUT = 4000
+DRAWS = {10: 10, 50: 10, 1000: 3}  # of so many photos per class, how often
+TIMED_IMAGES, TIMED_SIZE, TIMED_ROUNDS = 1024, 160, 3
+CIFAR_SECONDS = 180.0
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The photos, a folder for everything temporary, and the budget of the fine-tuning in seconds."""
+
+    split: Path
+    work: Path
+    budget: float
+
+    @property
+    def cache(self) -> Path:
+        return self.work / "cache"
+
+
+def main() -> None:
+    """Measure, or only describe what was measured."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    words.add_argument("--budget", type=float, default=1800.0, help="seconds of the fine-tuning on all photos")
+    words.add_argument("--out", type=Path, default=ROOT / "docs" / "decisions")
+    words.add_argument("--describe", action="store_true", help="measure nothing: make the page from the JSON")
+    chosen = words.parse_args()
+    file = chosen.out / "pretrained.json"
+    if not chosen.describe:
+        facts: Facts = read_json(file) if file.is_file() else {"format": 1}
+        facts["machine"] = describe_environment(DATA)
+        facts["machine"] |= {"data": "dogs-vs-cats, cifar10", "command": ["benchmarks/pretrained.py"]}
+        with tempfile.TemporaryDirectory(prefix="convscope-pretrained-") as work:
+            make_split(DATA / "dogs-vs-cats", Path(work) / "split", held_out=HELD_OUT, most=None, seed=0)
+            bench = Bench(Path(work) / "split", Path(work), chosen.budget)
+            for part in chosen.parts:
+                facts[part] = PARTS[part](bench)
+                write_json(file, facts)
+    write_whole(chosen.out / "pretrained.md", describe(read_json(file)))
+
+
+def measure_extraction(bench: Bench) -> Facts:
+    """Images per second of the features at 160 px, of `keras.Model.predict` and of ours, in turns."""
+    recipe = Recipe(network=EFFICIENTNET, image_size=TIMED_SIZE)
+    dataset = open_dataset(bench.split, recipe, cache=bench.cache)
+    images = np.array(dataset.images[:TIMED_IMAGES])  # a plain array: no features are kept beside it
+    model = build_network(recipe, 2)
+    features = keras.Model(model.input, model.get_layer("features").output)
+    ways: dict[str, Callable[[], object]] = {
+        "keras": lambda: features.predict(images, verbose=0),
+        "ours": lambda: features_of(model, images),
+    }
+    paces: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(TIMED_ROUNDS + 1):  # the first compiles
+        for way, work in ways.items():
+            started = time.perf_counter()
+            work()
+            if turn:
+                paces[way].append(len(images) / (time.perf_counter() - started))
+    ratios = [ours / theirs for ours, theirs in zip(paces["ours"], paces["keras"], strict=True)]
+    return {"images_per_second": paces, "ratio": ratios}
+
+
+def measure_few(bench: Bench) -> Facts:
+    """Accuracy on the held-out photos of heads solved on draws of so many photos of each class."""
+    recipe = Recipe(network=EFFICIENTNET)
+    dataset = open_dataset(bench.split, recipe, cache=bench.cache)
+    features = features_of(build_network(recipe, len(dataset.classes)), dataset.images)
+    rows = dataset.rows("train")
+    found: Facts = {"image_size": recipe.image_size, "rows": []}
+    for per_class, draws in DRAWS.items():
+        for seed in range(draws):
+            drawn = draw(dataset, rows, per_class, seed)
+            head = solve_head(features[drawn], dataset.labels[drawn], len(dataset.classes), seed=seed)
+            accuracy = judge(head, dataset, features)
+            found["rows"].append({"per_class": per_class, "seed": seed, "accuracy": accuracy})
+        values = [row["accuracy"] for row in found["rows"] if row["per_class"] == per_class]
+        remarks().print(f"{per_class} of each class: {mean(values):.2%}, n = {len(values)}", markup=False)
+    return found
+
+
+def draw(dataset: Dataset, rows: Any, per_class: int, seed: int) -> Any:
+    """So many of `rows` of each class."""
+    shuffled = generator(seed, "few", per_class).permutation(rows)
+    labels = dataset.labels[shuffled]
+    return np.concatenate([shuffled[labels == label][:per_class] for label in range(len(dataset.classes))])
+
+
+def judge(head: Head, dataset: Dataset, features: Any) -> float:
+    """The share of the held-out photos that a head gets right."""
+    rows = dataset.rows("validation")
+    guesses = (features[rows].astype(np.float32) @ head.kernel + head.bias).argmax(axis=1)
+    return float((guesses == dataset.labels[rows]).mean())
+
+
+def measure_all(bench: Bench, *, fine_tuned: bool) -> Facts:
+    """All photos from cached images: the head alone, or fine-tuned within the budget."""
+    recipe = Recipe(network=EFFICIENTNET)
+    open_dataset(bench.split, recipe, cache=bench.cache)
+    for place in bench.cache.glob("images-*/features-*"):
+        shutil.rmtree(place)
+    recipe = recipe.with_changes({"budget": bench.budget} if fine_tuned else {"epochs": 0})
+    out = bench.work / f"all-{fine_tuned}"
+    started = time.monotonic()
+    run = train(bench.split, recipe, out=out, cache=bench.cache)
+    whole = time.monotonic() - started
+    header, *rows = run.history_file.read_text(encoding="utf-8").splitlines()
+    facts = read_json(run.model / "model.json")["metrics"]
+    return {
+        "budget": bench.budget if fine_tuned else None,
+        "seconds": float(rows[-1].split(",")[header.split(",").index("seconds")]),
+        "whole_seconds": whole,
+        "history": [header, *rows],
+        "image_size": run.recipe.image_size,
+        "accuracy": facts["accuracy"],
+        "images": facts["images"],
+    }
+
+
+def measure_cifar10(bench: Bench) -> Facts:
+    """Both networks on cifar10 in the same time, judged on its test images."""
+    found: Facts = {"budget": CIFAR_SECONDS, "rows": []}
+    for network, size in (("compact", 32), (EFFICIENTNET, None)):
+        recipe = Recipe(network=network, image_size=size, budget=CIFAR_SECONDS)  # type: ignore[arg-type]
+        run = train(DATA / "cifar10", recipe, out=bench.work / f"cifar-{network}", cache=bench.cache)
+        judged = evaluate(run.path, split="test").metrics.to_json()
+        size = run.recipe.image_size
+        found["rows"].append({"network": network, "image_size": size, "accuracy": judged["accuracy"]})
+    return found
+
+
+PARTS: dict[str, Callable[[Bench], Facts]] = {
+    "extraction": measure_extraction,
+    "few": measure_few,
+    "head": partial(measure_all, fine_tuned=False),
+    "cifar10": measure_cifar10,
+    "fine_tuned": partial(measure_all, fine_tuned=True),
+}
+
+
+def describe(facts: Facts) -> str:
+    """The page."""
+    machine = facts["machine"]
+    lines = [
+        "# What a network that has seen ImageNet gives\n",
+        "Made by `benchmarks/pretrained.py`; do not edit. The figures stand in `pretrained.json` beside this page.\n",
+        f"{machine['processor']}, {machine['cores']} cores. `efficientnet-lite0` with its default recipe; dogs and cats"
+        f" are judged on {HELD_OUT:,} photos that were held back from the start, cifar10 on its 1,000 test images."
+        " Nothing is averaged over mirror images.\n",
+        table_of(facts),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def table_of(facts: Facts) -> str:
+    """The figures beside what was asked for."""
+    lines = ["| figure | asked for | measured | n |", "| --- | ---: | ---: | ---: |"]
+    asked = {10: "94 %", 50: "96.5 %", 1000: "98.0 %"}
+    for per_class in DRAWS if "few" in facts else ():
+        values = [100 * row["accuracy"] for row in facts["few"]["rows"] if row["per_class"] == per_class]
+        cell = f"{mean(values):.2f} % (sd {stdev(values):.2f}, {min(values):.1f} to {max(values):.1f})"
+        lines.append(
+            f"| {per_class:,} photos of each class, head alone | {asked[per_class]} | {cell} | {len(values)} |"
+        )
+    for part, name, least in (("head", "head alone", "97.8 %"), ("fine_tuned", "fine-tuned", "98.7 %")):
+        if part in facts:
+            found = facts[part]
+            seconds = clock(found["seconds"])
+            lines.append(f"| all photos, {name}, after {seconds} | {least} | {interval(found['accuracy'])} | 1 |")
+    if "cifar10" in facts:
+        theirs, ours = (row["accuracy"] for row in facts["cifar10"]["rows"])
+        more = f"{100 * (ours['value'] - theirs['value']):+.1f} points: {interval(ours)} against {interval(theirs)}"
+        budget = clock(facts["cifar10"]["budget"])
+        lines.append(f"| cifar10 in {budget}, over `compact` in the same time | +10 points | {more} | 1 |")
+    if "extraction" in facts:
+        ratio, paces = facts["extraction"]["ratio"], facts["extraction"]["images_per_second"]
+        cell = f"{median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f}); {median(paces['ours']):.0f} images/s"
+        name = f"features at {TIMED_SIZE} px, images/s over those of `Model.predict`"
+        lines.append(f"| {name} | 1.5 | {cell} | {len(ratio)} |")
+    return "\n".join(lines)
+
+
+def interval(share: Facts) -> str:
+    return f"{100 * share['value']:.2f} % ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
+
+
+if __name__ == "__main__":
+    main()
