@@ -5,13 +5,16 @@ How strongly the weights are pulled towards 0 is chosen by cross-validation amon
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convscope.randomness import draw_seed, generator
-from convscope.terminal import progress
+from convscope.terminal import Bar, progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,8 +50,10 @@ def solve_head(features: NDArray[np.float16], labels: NDArray[np.int32], num_cla
     plain, truth = features[drawn].astype(np.float32), labels[drawn]
     center, scale = plain.mean(axis=0), _scale(plain)
     scaled = (plain - center) / scale
-    strength = _choose(scaled[:MOST_TRIED], truth[:MOST_TRIED], seed=seed)
-    solved = _regression(strength).fit(scaled, truth)
+    with progress("solving the head", len(STRENGTHS) + 1, unit="regressions") as bar, _without_warnings():
+        strength = _choose(scaled[:MOST_TRIED], truth[:MOST_TRIED], seed=seed, bar=bar)
+        solved = _regression(strength).fit(scaled, truth)
+        bar.advance()
     kernel, bias = solved.coef_.T, solved.intercept_  # (d, classes), (classes,); of two classes the second alone
     if num_classes == 2:
         kernel, bias = np.concatenate([-kernel, kernel], axis=1) / 2, np.concatenate([-bias, bias]) / 2
@@ -67,7 +72,7 @@ def _scale(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(spread * common) + 1e-3 * common, np.float32)
 
 
-def _choose(features: NDArray[np.float32], labels: NDArray[np.int32], *, seed: int) -> float:
+def _choose(features: NDArray[np.float32], labels: NDArray[np.int32], *, seed: int, bar: Bar) -> float:
     """The strength with the lowest cross-entropy on images that it was not solved on."""
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
@@ -75,12 +80,11 @@ def _choose(features: NDArray[np.float32], labels: NDArray[np.int32], *, seed: i
     if folds < 2:
         return USUAL
     parts = StratifiedKFold(folds, shuffle=True, random_state=draw_seed(seed, "folds"))
-    with progress("solving the head", len(STRENGTHS), unit="strengths") as bar:
-        losses = []
-        for strength in STRENGTHS:
-            scores = cross_val_score(_regression(strength), features, labels, cv=parts, scoring="neg_log_loss")
-            losses.append(-float(scores.mean()))
-            bar.advance()
+    losses = []
+    for strength in STRENGTHS:
+        scores = cross_val_score(_regression(strength), features, labels, cv=parts, scoring="neg_log_loss")
+        losses.append(-float(scores.mean()))
+        bar.advance()
     return STRENGTHS[int(np.argmin(losses))]
 
 
@@ -88,3 +92,13 @@ def _regression(strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=strength, max_iter=MOST_ITERATIONS)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Without scikit-learn's word that the last digits had not settled, which are not needed."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
