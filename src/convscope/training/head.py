@@ -50,10 +50,11 @@ def solve_head(features: NDArray[np.float16], labels: NDArray[np.int32], num_cla
     plain, truth = features[drawn].astype(np.float32), labels[drawn]
     center, scale = plain.mean(axis=0), _scale(plain)
     scaled = (plain - center) / scale
-    with progress("solving the head", len(STRENGTHS) + 1, unit="regressions") as bar, _without_warnings():
-        strength = _choose(scaled[:MOST_TRIED], truth[:MOST_TRIED], seed=seed, bar=bar)
+    tried = min(len(truth), MOST_TRIED)
+    with progress("solving the head", len(STRENGTHS) * tried + len(truth), unit="images") as bar, _without_warnings():
+        strength = _choose(scaled[:tried], truth[:tried], seed=seed, bar=bar)
         solved = _regression(strength).fit(scaled, truth)
-        bar.advance()
+        bar.advance(len(truth))
     kernel, bias = solved.coef_.T, solved.intercept_  # (d, classes), (classes,); of two classes the second alone
     if num_classes == 2:
         kernel, bias = np.concatenate([-kernel, kernel], axis=1) / 2, np.concatenate([-bias, bias]) / 2
@@ -84,7 +85,7 @@ def _choose(features: NDArray[np.float32], labels: NDArray[np.int32], *, seed: i
     for strength in STRENGTHS:
         scores = cross_val_score(_regression(strength), features, labels, cv=parts, scoring="neg_log_loss")
         losses.append(-float(scores.mean()))
-        bar.advance()
+        bar.advance(len(labels))
     return STRENGTHS[int(np.argmin(losses))]
 
 
