@@ -35,7 +35,7 @@ LENGTHS = ("epochs", "steps", "budget")  # how long to train is said in one of t
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
 Fit = Literal["stretch", "pad", "crop"]
-Optimizer = Literal["adam", "sgd", "muon"]
+Optimizer = Literal["adam", "lamb", "sgd", "muon"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["constant", "one-cycle"]
 
@@ -72,7 +72,7 @@ class Recipe:
     label_from_name: bool = _says(False, "take the class from the file's name: `cat.0.jpg` is a cat")
     max_refused: float = _says(0.05, "largest share of unusable images that training still starts with")
     batch_size: int = _by_network("images per optimisation step")
-    optimizer: Optimizer = _by_network("`adam`, `sgd` with Nesterov momentum 0.9, or `muon` (for `compact`)")
+    optimizer: Optimizer = _by_network("`adam`, `lamb`, `sgd` with Nesterov momentum 0.9, or `muon` (for `compact`)")
     learning_rate: float = _by_network("the learning rate, the highest one where the schedule changes it")
     schedule: Schedule = _by_network("`constant`, or `one-cycle`: straight up, then straight down to nothing")
     weight_decay: float = _by_network("pull of every kernel towards 0, times the learning rate; not for `adam`")
@@ -295,7 +295,7 @@ def _check_ranges(recipe: Recipe, kind: Kind) -> None:
         ("epochs", recipe.epochs is None or recipe.epochs >= least_length, f"{least_length} or more"),
         ("steps", recipe.steps is None or recipe.steps >= least_length, f"{least_length} or more"),
         ("budget", recipe.budget is None or 0 < recipe.budget < math.inf, "a time such as 10m"),
-        ("optimizer", recipe.optimizer != "muon" or is_compact, "`adam` or `sgd`; `muon` is for `compact`"),
+        ("optimizer", recipe.optimizer != "muon" or is_compact, "`adam`, `lamb` or `sgd`; `muon` is for `compact`"),
         ("patience", recipe.patience >= 0, "0 or more"),
         ("seed", 0 <= recipe.seed < 2**63, "0 or more"),
     )

@@ -1,4 +1,4 @@
-"""training/optimizer.py: the steps are those of Adam and of Nesterov, and all of its state can be kept and put back."""
+"""training/optimizer.py: the steps are those of Adam, Lamb and Nesterov, and their state can be kept and put back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from convscope.models.frameworks import keras, tf
-from convscope.training.optimizer import OTHERS_RATE, Adam, Muon, NesterovSGD, Optimizer, orthogonal
+from convscope.training.optimizer import OTHERS_RATE, Adam, Lamb, Muon, NesterovSGD, Optimizer, orthogonal
 
 pytestmark = pytest.mark.tensorflow
 
@@ -135,6 +135,59 @@ def nesterov_by_the_paper(
             velocities[name] = 0.9 * velocities[name] - rate * pulled
             values[name] = values[name] + 0.9 * velocities[name] - rate * pulled
     return values
+
+
+def make_lamb(start: Values, weight_decay: float = 0.0) -> Lamb:
+    """The optimiser whose steps are shares of what they change, of variables with these values."""
+    return Lamb(make_variables(start), list(start), weight_decay=weight_decay)
+
+
+def test_lamb_is_that_of_keras() -> None:
+    """Keras's own Lamb, with the same epsilon, goes the same way."""
+    start, gradients = draw(0), [draw(seed, 10.0**-seed) for seed in range(1, 6)]
+    theirs = make_variables(start)
+    peer = keras.optimizers.Lamb(0.01, epsilon=1e-8)
+    for gradient in gradients:
+        peer.apply([tf.constant(slope.astype("f4")) for slope in gradient.values()], theirs)
+    ours = take_steps(make_lamb(start), gradients)
+    for (name, value), other in zip(ours.items(), theirs, strict=True):
+        assert abs(value - start[name]).max() > 0.01
+        np.testing.assert_allclose(value, other.numpy(), rtol=1e-5, atol=2e-6)
+
+
+def test_lamb_moves_large_and_small_by_the_same_share() -> None:
+    """Whatever a variable's size, a step is the learning rate times its length; what is 0 moves as by Adam."""
+    sizes = {"kernel": 20.0, "bias": 0.01}
+    start = {name: value * sizes[name] for name, value in draw(0).items()}
+    ours = take_steps(make_lamb(start), [draw(1)], rates=[0.02])
+    for name, value in ours.items():
+        moved = np.linalg.norm(value - start[name]) / np.linalg.norm(start[name])
+        assert moved == pytest.approx(0.02, rel=1e-3)
+    nothing = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    assert all(
+        abs(abs(each) - 0.02).max() < 1e-6 for each in take_steps(make_lamb(nothing), [draw(1)], [0.02]).values()
+    )
+
+
+def test_lamb_decays_kernels_alone() -> None:
+    """With weight decay a kernel's step also points to 0; a bias's is as it was."""
+    start, gradients = draw(0), [draw(1)]
+    plain, decayed = take_steps(make_lamb(start), gradients), take_steps(make_lamb(start, 0.5), gradients)
+    np.testing.assert_array_equal(plain["bias"], decayed["bias"])
+    assert (decayed["kernel"] * start["kernel"]).sum() < (plain["kernel"] * start["kernel"]).sum()
+
+
+def test_lamb_state_is_complete() -> None:
+    """Put into another optimiser of the same variables, the state goes on to the same bits."""
+    start, gradients = draw(0), [draw(seed) for seed in range(1, 7)]
+    whole = take_steps(make_lamb(start), gradients)
+    first = make_lamb(start)
+    half = take_steps(first, gradients[:3])
+    second = make_lamb({name: value.astype("f8") for name, value in half.items()})
+    for name, variable in second.state.items():
+        variable.assign(first.state[name])
+    for name, value in take_steps(second, gradients[3:]).items():
+        np.testing.assert_array_equal(value, whole[name])
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
