@@ -40,6 +40,8 @@ def _reason_for_compact(recipe: Recipe) -> str | None:
     """Why to learn from scratch; None where nothing speaks for it."""
     if recipe.channels == 1:
         return "images with one channel are not what ImageNet shows"
+    if recipe.said("weights") == "none":
+        return "no weights from before are wanted"
     size = recipe.said("image_size")
     if size is not None and size < SMALL:
         return f"images of {size} px are too small for what ImageNet teaches"

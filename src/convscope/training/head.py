@@ -46,7 +46,7 @@ def solve_head(features: NDArray[np.float16], labels: NDArray[np.int32], num_cla
         num_classes: how many classes there are.
         seed: of the folds, and of which images are looked at where there are too many.
     """
-    drawn = generator(seed, "head").permutation(len(labels))[:MOST_SOLVED]
+    drawn = _draw(labels, seed=seed)
     plain, truth = features[drawn].astype(np.float32), labels[drawn]
     center, scale = plain.mean(axis=0), _scale(plain)
     scaled = (plain - center) / scale
@@ -60,6 +60,14 @@ def solve_head(features: NDArray[np.float16], labels: NDArray[np.int32], num_cla
         kernel, bias = np.concatenate([-kernel, kernel], axis=1) / 2, np.concatenate([-bias, bias]) / 2
     kernel = kernel / scale[:, np.newaxis]
     return Head(np.asarray(kernel, np.float32), np.asarray(bias - center @ kernel, np.float32), strength)
+
+
+def _draw(labels: NDArray[np.int32], *, seed: int) -> NDArray[np.int64]:
+    """Which images to look at: as many as can be, and at least one of each class, in a random order."""
+    shuffled = generator(seed, "head").permutation(len(labels))
+    firsts = np.unique(labels[shuffled], return_index=True)[1]  # where each class comes first
+    chosen: NDArray[np.int64] = shuffled[np.union1d(np.arange(min(MOST_SOLVED, len(labels))), firsts)]
+    return chosen
 
 
 def _scale(features: NDArray[np.float32]) -> NDArray[np.float32]:

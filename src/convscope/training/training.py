@@ -83,10 +83,12 @@ def train(
         _keep_samples(run, dataset.samples)
     if run.recipe != learner.recipe:  # how long to train was changed
         write_whole(run.recipe_file, learner.recipe.to_toml())
-    if learner.history and not run.history_file.exists():
-        _record(run, learner, learner.history[-1], lambda _: None)
-    run.log("resume" if learner.step else "start", step=learner.step, parameters=int(learner.model.count_params()))
+    begun = "start" if checkpoint is None else "resume"
+    run.log(begun, step=learner.step, parameters=int(learner.model.count_params()))
     with _tensorboard_log(run, tensorboard) as log_scalars:
+        if checkpoint is None and learner.history:  # its head is solved: going on needs no features any more
+            _record(run, learner, learner.history[-1], log_scalars)
+            save_checkpoint(run.checkpoints, learner.snapshot())
         _learn(run, learner, log_scalars, again=_command_to_resume(run, data, cache=cache, tensorboard=tensorboard))
     _finish(run, learner)
     return run
@@ -126,9 +128,8 @@ def _finish(run: Run, learner: Learner) -> None:
     if learner.keeps_best and best is not None:
         learner.restore_best()
         if best.step != learner.step:
-            remarks().print(
-                f"kept the weights of epoch {best.epoch}, which has the lowest validation loss, {best.val_loss:.4f}"
-            )
+            kept = f"the weights of epoch {best.epoch}, which has" if best.step else "the solved head, which has"
+            remarks().print(f"kept {kept} the lowest validation loss, {best.val_loss:.4f}")
     learner.save(run.model)
     _compare(run, learner)
     run.log("done", step=learner.step, seconds=round(learner.seconds, 3))
