@@ -95,7 +95,7 @@ def contender_table(facts: Facts) -> Iterator[str]:
         "",
         "The first three train the reference's network (Adam 1e-4, 128 px, batches of 32) with each library's usual",
         "means; Keras and PyTorch for a limited time. The graph has every photo in memory as float32; Keras keeps its",
-        "own cache; PyTorch decodes in two workers. convscope trains `compact` with nothing but a budget.",
+        "own cache; PyTorch decodes in two workers. convscope trains with `--network compact` and a budget alone.",
         "",
         "The seconds of the peers begin at the end of their first step and leave their evaluations out; ours begin",
         "before the first step, after the compiling, and count every evaluation and checkpoint. What comes before, the",

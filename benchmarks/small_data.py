@@ -19,14 +19,13 @@ from folders import link, make_split, usable
 
 from convscope import Recipe, evaluate, train
 from convscope.randomness import generator
-from convscope.recipe import Network
 from convscope.run import describe_environment, read_json, write_json, write_whole
 from convscope.terminal import clock, remarks
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
 HELD_OUT = 4000
-NETWORKS: tuple[Network, ...] = ("classic", "compact")
+NETWORKS = ("classic", "compact")
 SECONDS = {100: 30.0, 500: 60.0, 2000: 120.0}  # of each training, by photos per class
 CIFAR_SECONDS = 60.0
 
@@ -82,7 +81,7 @@ def make_cases(work: Path, seed: int) -> Iterator[Case]:
     yield Case("cifar10, 500 images per class", DATA / "cifar10", None, 32, CIFAR_SECONDS)
 
 
-def measure(case: Case, network: Network, seed: int, work: Path) -> Facts:
+def measure(case: Case, network: str, seed: int, work: Path) -> Facts:
     """Train with the budget, then judge on images that chose nothing."""
     recipe = Recipe(network=network, image_size=case.image_size, budget=case.seconds, seed=seed)
     out = work / f"run-{network}-{seed}-{case.train.name}"

@@ -9,7 +9,7 @@ import typer
 from commands import Command
 
 from convscope.flags import duration, number, numbers, shard_numbers, share
-from convscope.recipe import BY_NETWORK, Recipe
+from convscope.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_share_of_unreadable_images_is_checked(cli: Command) -> None:
 
 
 def test_every_choice_is_a_flag_with_its_defaults(cli: Command) -> None:
-    """`train --help` has a flag for each field; where networks differ it tells both defaults."""
+    """`train --help` has a flag for each field; where networks differ it tells the default of each kind."""
     text = " ".join(cli("train", "--help").out.split())
     for field in dataclasses.fields(Recipe):
         assert f"--{field.name.replace('_', '-')}" in text
-    assert BY_NETWORK["compact"]["batch_size"] == 64
-    assert "[default: classic 32; compact 64]" in text
-    assert "[default: classic none; compact 0.5, 0.75]" in text
+    assert "[default: classic, compact, own none; pretrained imagenet]" in text
+    assert "[default: classic, pretrained, own none; compact 0.5, 0.75]" in text
+    assert "[default: auto]" in text
 
 
 @pytest.mark.parametrize(

@@ -11,29 +11,84 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convscope.errors import RecipeError
-from convscope.recipe import BY_NETWORK, DEFAULT_EPOCHS, Fit, Network, Optimizer, Precision, Recipe, Schedule
-
-SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
-LENGTHS = st.one_of(
-    st.just({}),
-    st.fixed_dictionaries({"epochs": st.integers(1, 10**6)}),
-    st.fixed_dictionaries({"steps": st.integers(1, 10**9)}),
-    st.fixed_dictionaries({"budget": st.floats(0, 1e9, exclude_min=True)}),
+from convscope.defaults import (
+    AUTO,
+    DEFAULT_EPOCHS,
+    DEFAULTS,
+    EFFICIENTNET,
+    LEAST_SIZES,
+    Kind,
+    kind_of,
+    names_of_networks,
 )
+from convscope.errors import RecipeError
+from convscope.recipe import Fit, Optimizer, Precision, Recipe, Schedule
+
+NETWORKS: dict[str, Kind] = {
+    "classic": "classic",
+    "compact": "compact",
+    EFFICIENTNET: "pretrained",
+    "keras:ResNet50": "pretrained",
+    "my_networks:small": "own",
+}
+SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
+SAVED_BEFORE = """format = 1
+network = "compact"
+image_size = 64
+channels = 3
+fit = "stretch"
+filters = [32, 32, 64, 128, 256]
+dense_units = 128
+validation = 0.16
+test = 0.0
+label_from_name = false
+max_refused = 0.05
+batch_size = 64
+optimizer = "muon"
+learning_rate = 0.015
+schedule = "one-cycle"
+weight_decay = 0.0005
+label_smoothing = 0.1
+flip = true
+shift = 0.1
+sizes = [0.5, 0.75]
+size_shares = [0.52, 0.26]
+steps = 7
+shrink = true
+patience = 0
+precision = "float32"
+license = ""
+seed = 3
+"""
+
+
+@st.composite
+def lengths(draw: st.DrawFn, kind: Kind) -> dict[str, Any]:
+    """How long to train, in one of the ways that a kind of network allows."""
+    least = 0 if kind == "pretrained" else 1
+    ways = {
+        "epochs": st.integers(least, 10**6),
+        "steps": st.integers(least, 10**9),
+        "budget": st.floats(0, 1e9, exclude_min=True),
+    }
+    name = draw(st.sampled_from(["", *ways]))
+    return {name: draw(ways[name])} if name else {}
 
 
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
-    """Any recipe that can be."""
-    network = draw(st.sampled_from(get_args(Network)))
-    is_compact = network == "compact"
-    filters = draw(st.lists(st.integers(1, 65536), min_size=3 if is_compact else 1, max_size=6).map(tuple))
+    """Any recipe whose network is said."""
+    network, kind = draw(st.sampled_from(list(NETWORKS.items())))
+    is_compact = kind == "compact"
+    num_filters = {"classic": (1, 6), "compact": (3, 6)}.get(kind, (0, 0))
+    filters = draw(st.lists(st.integers(1, 65536), min_size=num_filters[0], max_size=num_filters[1]).map(tuple))
+    least = 2 * LEAST_SIZES[kind] if is_compact else max(LEAST_SIZES[kind], 2 ** len(filters))
     validation = draw(SHARES)
     num_sizes = draw(st.integers(0, 3)) if is_compact else 0
     return Recipe(
         network=network,
-        image_size=draw(st.integers(32 if is_compact else 2 ** len(filters), 4096)),
+        weights=draw(st.sampled_from(["imagenet", "none", "my weights.h5"])) if kind == "pretrained" else "none",
+        image_size=draw(st.integers(least, 4096)),
         sizes=draw(st.lists(st.floats(0.5, 1), min_size=num_sizes, max_size=num_sizes)),
         size_shares=draw(st.lists(st.floats(0.01, 0.3), min_size=num_sizes, max_size=num_sizes)),
         optimizer=draw(st.sampled_from([each for each in get_args(Optimizer) if each != "muon" or is_compact])),
@@ -43,7 +98,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
         label_smoothing=draw(st.floats(0, 1, exclude_max=True)),
         flip=draw(st.booleans()),
         shift=draw(st.floats(0, 0.5)),
-        channels=draw(st.sampled_from([1, 3])),
+        channels=3 if kind == "pretrained" else draw(st.sampled_from([1, 3])),
         fit=draw(st.sampled_from(get_args(Fit))),
         filters=filters,
         dense_units=draw(st.integers(1, 65536)),
@@ -55,7 +110,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
         learning_rate=draw(st.floats(0, 10, exclude_min=True)),
         patience=draw(st.integers(0, 10**6)),
         seed=draw(st.integers(0, 2**63 - 1)),
-        **draw(LENGTHS),
+        **draw(lengths(kind)),
     )
 
 
@@ -75,7 +130,6 @@ def test_a_recipe_survives_being_saved(recipe: Recipe) -> None:
 
 def test_classic_is_the_reference() -> None:
     """The choices of the reference system: a drift here would change what every number is compared with."""
-    assert Recipe().network == "compact"
     recipe = Recipe(network="classic")
     assert (recipe.network, recipe.image_size, recipe.channels, recipe.fit) == ("classic", 128, 3, "stretch")
     assert (recipe.filters, recipe.dense_units, recipe.batch_size) == ((32, 32, 64), 128, 32)
@@ -89,22 +143,69 @@ def test_classic_is_the_reference() -> None:
     assert (recipe.flip, recipe.shift, recipe.sizes, recipe.size_shares) == (False, 0.0, (), ())
 
 
-@pytest.mark.parametrize("network", get_args(Network))
-def test_each_network_has_its_own_defaults(network: Network) -> None:
+@pytest.mark.parametrize(("network", "kind"), NETWORKS.items())
+def test_each_network_has_its_own_defaults(network: str, kind: Kind) -> None:
     """What is not said is what an expert would choose for that network; what is said stays, also in a file."""
     recipe = Recipe(network=network)
-    assert {name: getattr(recipe, name) for name in BY_NETWORK[network]} == BY_NETWORK[network]
+    assert recipe.kind == kind
+    assert {name: getattr(recipe, name) for name in DEFAULTS[kind]} == DEFAULTS[kind]
     assert Recipe.from_toml(f'network = "{network}"') == recipe
     said = Recipe(network=network, batch_size=7, flip=False, learning_rate=0.5)
     assert (said.batch_size, said.flip, said.learning_rate) == (7, False, 0.5)
-    assert said.filters == BY_NETWORK[network]["filters"]
+    assert said.filters == DEFAULTS[kind]["filters"]
 
 
-def test_networks_have_defaults_for_the_same_choices() -> None:
-    """No network leaves out a choice that another one makes, and each of these fields is marked as such."""
-    marked = {field.name for field in dataclasses.fields(Recipe) if field.metadata.get("by_network")}
-    assert all(values.keys() == marked for values in BY_NETWORK.values())
-    assert BY_NETWORK.keys() == set(get_args(Network))
+def test_by_default_the_network_is_chosen_later() -> None:
+    """Until then what a network would choose is open, has no kind, and stands in no file; what is said is there."""
+    recipe = Recipe(batch_size=7)
+    assert recipe.network == AUTO
+    assert kind_of(recipe.network) is None
+    with pytest.raises(ValueError, match="auto"):
+        _ = recipe.kind
+    assert recipe.said("batch_size") == 7
+    assert {recipe.said(name) for name in DEFAULTS["compact"] if name not in ("batch_size", "weights")} == {None}
+    assert "image_size" not in recipe.to_toml()
+    assert Recipe.from_toml(recipe.to_toml()) == recipe == Recipe.from_toml("batch_size = 7")
+
+
+@pytest.mark.parametrize(("network", "kind"), NETWORKS.items())
+def test_choosing_the_network_fills_in_what_was_open(network: str, kind: Kind) -> None:
+    """It is the recipe that saying the network from the start makes; what was said stays, and `auto` opens it again."""
+    chosen = Recipe(seed=3, batch_size=7, epochs=5).with_changes({"network": network})
+    assert chosen == Recipe(network=network, seed=3, batch_size=7, epochs=5)
+    assert chosen.kind == kind
+    assert chosen.with_changes({"network": AUTO}) == Recipe(seed=3, batch_size=7, epochs=5)
+
+
+def test_open_choices_suit_some_network() -> None:
+    """With `auto` a choice is refused where none of the networks that may be chosen takes it, not before."""
+    assert Recipe(filters=(8, 8, 8)).filters == (8, 8, 8)  # of `compact`
+    assert Recipe(epochs=0).epochs == 0  # of a pretrained one
+    assert refusal(filters=(8, 8, 8), epochs=0).found == "epochs = 0"
+    assert refusal(filters=(8, 8)).found == "filters = (8, 8)"
+    assert refusal(epochs=-1).found == "epochs = -1"
+    assert refusal(channels=1, weights="imagenet").found == "weights = 'imagenet'"
+
+
+def test_pretrained_networks_take_what_they_were_made_for() -> None:
+    """Colour, 32 pixels, no filters of their own; and they may learn their head alone."""
+    assert Recipe(network=EFFICIENTNET, epochs=0).num_steps(100) == 0
+    assert Recipe(network=EFFICIENTNET, steps=0).num_steps(100) == 0
+    assert Recipe(network=EFFICIENTNET, weights="none").weights == "none"
+    assert "colour" in refusal(network=EFFICIENTNET, channels=1).expected
+    assert refusal(network=EFFICIENTNET, image_size=31).expected.startswith("32 to 4096")
+    assert refusal(network=EFFICIENTNET, filters=(8, 8, 8)).found.startswith("filters = ")
+    assert refusal(network=EFFICIENTNET, sizes=(0.5,), size_shares=(0.5,)).found.startswith("sizes = ")
+    assert refusal(network=EFFICIENTNET, optimizer="muon").found.startswith("optimizer = ")
+    for network in ("classic", "compact", "my_networks:small"):
+        assert "learns from scratch" in refusal(network=network, weights="imagenet").expected
+
+
+def test_recipes_of_runs_before_pretrained_networks_still_load() -> None:
+    """A recipe.toml that says nothing of weights is the one that it was."""
+    expected = Recipe(network="compact", image_size=64, steps=7, precision="float32", seed=3)
+    assert Recipe.from_toml(SAVED_BEFORE) == expected
+    assert expected.weights == "none"
 
 
 def test_defaults_follow_the_network() -> None:
@@ -127,9 +228,9 @@ def test_sizes_fit_their_shares_and_their_network() -> None:
     assert refusal(network="compact", sizes=(0.5, 1.5)).found.startswith("sizes = ")
     for shares in ((0.5,), (0.5, 0.5), (0.9, 0.0), (1.2, -0.4)):
         assert refusal(network="compact", size_shares=shares).found.startswith("size_shares = ")
-    assert "`classic`" in refusal(network="classic", sizes=(0.5,), size_shares=(0.5,)).expected
+    assert "none but for `compact`" in refusal(network="classic", sizes=(0.5,), size_shares=(0.5,)).expected
     assert refusal(network="compact", filters=(8, 8)).found.startswith("filters = ")
-    assert "`classic`" in refusal(network="classic", optimizer="muon").expected
+    assert "`muon` is for `compact`" in refusal(network="classic", optimizer="muon").expected
 
 
 def test_every_choice_explains_itself() -> None:
@@ -175,13 +276,17 @@ def test_a_key_like_no_other_names_them_all() -> None:
 @pytest.mark.parametrize(
     ("choices", "expected"),
     [
-        ({"network": "resnet"}, "`classic` or `compact`"),
-        ({"network": 1}, "`classic` or `compact`"),
+        ({"network": "resnet"}, names_of_networks()),
+        ({"network": "keras:"}, names_of_networks()),
+        ({"network": "my file.py:small"}, names_of_networks()),
+        ({"network": ":"}, names_of_networks()),
+        ({"network": 1}, "text"),
+        ({"weights": 1}, "text"),
+        ({"license": 1}, "text"),
         ({"fit": "squash"}, "`stretch` or `pad` or `crop`"),
         ({"image_size": "128"}, "a whole number"),
         ({"image_size": 128.0}, "a whole number"),
         ({"image_size": True}, "a whole number"),
-        ({"image_size": None}, "a whole number"),
         ({"epochs": 1.5}, "a whole number"),
         ({"learning_rate": "1e-4"}, "a number"),
         ({"learning_rate": False}, "a number"),
@@ -227,10 +332,12 @@ def test_a_value_of_the_wrong_type_is_refused(choices: dict[str, Any], expected:
 def test_each_range_ends_where_it_says(name: str, best: list[Any], worst: list[Any]) -> None:
     """The last values that are allowed are, and the first that are not are refused by name."""
     for value in best:
+        assert getattr(Recipe(network="compact", **{name: value}), name) == value
         assert getattr(Recipe(**{name: value}), name) == value
     for value in worst:
-        error = refusal(**{name: value})
-        assert error.found.startswith(f"{name} = ")
+        assert refusal(network="compact", **{name: value}).found.startswith(f"{name} = ")
+    for value in worst[name in ("epochs", "steps", "filters") :]:  # 0, 0 and none suit one that `auto` may choose
+        assert refusal(**{name: value}).found.startswith(f"{name} = ")
 
 
 def test_an_image_has_room_for_every_halving() -> None:
@@ -265,9 +372,10 @@ def test_steps_and_epochs_exclude_each_other() -> None:
 
 def test_how_long_training_is() -> None:
     """Steps as said, or epochs times their steps, or the default."""
-    assert Recipe(steps=7).num_steps(100) == 7
-    assert Recipe(epochs=3).num_steps(100) == 300
-    assert Recipe().num_steps(100) == 100 * DEFAULT_EPOCHS
+    for network, kind in NETWORKS.items():
+        assert Recipe(network=network, steps=7).num_steps(100) == 7
+        assert Recipe(network=network, epochs=3).num_steps(100) == 300
+        assert Recipe(network=network).num_steps(100) == 100 * DEFAULT_EPOCHS[kind]
 
 
 WORDS = [field.name for field in dataclasses.fields(Recipe)]
@@ -284,6 +392,9 @@ WORDS += [
     "[",
     "]",
     '"classic"',
+    '"auto"',
+    '"keras:ResNet50"',
+    "weights",
     "{}",
     "#",
     ".",

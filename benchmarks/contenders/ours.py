@@ -10,7 +10,6 @@ from pathlib import Path
 from contenders.child import Report, Task, answer, since, summary
 from convscope import Learner, Recipe, train
 from convscope.models.catalog import count_operations
-from convscope.recipe import Network
 from convscope.run import Run
 
 WARMUP_STEPS = 15  # of a burst
@@ -18,7 +17,7 @@ TRAINED_OVER_FORWARD = 3  # operations of a training step: forward, gradient of 
 
 
 def learn(task: Task, report: Report) -> None:
-    """Train `compact` with a budget, as `convscope train DATA --budget ...` does, and tell its history.
+    """Train `compact` with a budget, as `train DATA --network compact --budget ...` does, and tell its history.
 
     Seconds run from the first step on, evaluations and checkpoints included; probing and compiling come before.
     """
@@ -50,7 +49,7 @@ def burst(task: Task, report: Report) -> None:
 
 
 def start(task: Task, report: Report) -> None:
-    """Do all that `convscope train DATA` does until its first step is done."""
+    """Do all that `convscope train DATA --network compact` does until its first step is done."""
     learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
     steps = learner.steps(2)  # the first of two is not followed by an evaluation
     next(steps)
@@ -86,7 +85,7 @@ def rehearsals(learner: Learner, size: int, count: int) -> Iterator[float]:
         yield time.perf_counter() - started
 
 
-def recipe_of(task: Task, network: Network) -> Recipe:
+def recipe_of(task: Task, network: str) -> Recipe:
     """A network's own recipe, in the precision that is asked for."""
     recipe = Recipe(network=network, seed=task.seed)
     return recipe.with_changes({"precision": task.precision} if task.precision else {})

@@ -232,7 +232,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
             return kind(value)
         except OverflowError:
             pass
-    raise _wrong(name, value, {int: "a whole number", float: "a number", bool: "true or false"}[kind])
+    raise _wrong(name, value, {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind])
 
 
 def _check_open(recipe: Recipe) -> None:

@@ -78,8 +78,8 @@ def test_pages_tell_what_there_is(project: Path) -> None:
         (project / "docs" / "reference" / page).read_text(encoding="utf-8")
         for page in ("recipe.md", "commands.md", "python.md")
     )
-    assert "| `image_size` | `128` | " in recipe
-    assert "| `batch_size` | classic: `32`; compact: `64` | " in recipe
+    assert "| `channels` | `3` | " in recipe
+    assert "| `sizes` | classic, pretrained, own: `[]`; compact: `[0.5, 0.75]` | " in recipe
     assert "## convscope train\n\n```text\nUsage: convscope train [OPTIONS] " in commands
     assert "## Recipe\n\n```python\nRecipe(\n    *,\n" in python
 
