@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -81,8 +82,11 @@ def parse_torch_file(data: bytes) -> dict[str, NDArray[np.generic]]:
         raise ValueError(f"no weights of PyTorch's old format: {error!r}") from None
 
 
-class _Reader(pickle.Unpickler):
-    """Reads a pickle that may name four things."""
+class _Reader(pickle._Unpickler):
+    """Reads a pickle that may name four things.
+
+    The one in Python: that in C makes room for as many values as a pickle says that it will remember, gigabytes of it.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """What a name stands for; anything but tensors and their dictionary is refused."""
@@ -137,5 +141,7 @@ def _tensor(place: Place, storage: NDArray[np.generic]) -> NDArray[np.generic]:
     last = place.offset + sum((length - 1) * step for length, step in zip(place.shape, place.strides, strict=True))
     if 0 not in place.shape and last >= len(storage):
         raise ValueError("a tensor that reaches beyond its numbers")
+    if math.prod(place.shape) > len(storage):
+        raise ValueError("a tensor of more numbers than there are")
     steps = tuple(step * storage.itemsize for step in place.strides)
     return np.lib.stride_tricks.as_strided(storage[place.offset :], place.shape, steps, writeable=False)
