@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convscope.data.dataset import count_images
+from convscope.data.dataset import Dataset, count_images
 from convscope.defaults import AUTO, EFFICIENTNET
 from convscope.errors import RecipeError
 from convscope.models.efficientnet import has_imagenet
@@ -15,19 +15,19 @@ SMALL = 48  # pixels: what ImageNet taught about photos is of little use below
 ANOTHER = "choose another with --network"
 
 
-def settle_network(recipe: Recipe, data: Path) -> Recipe:
+def settle_network(recipe: Recipe, data: Path | Dataset) -> Recipe:
     """The recipe with its network chosen, which is said in a sentence; one whose network was said stays as it is.
 
     Args:
         recipe: every choice so far.
-        data: the images, none of which is read.
+        data: the images, none of which is read; a folder, a manifest, or what was opened already.
 
     Raises:
         FolderError: there are none.
     """
     if recipe.network != AUTO:
         return recipe
-    count = count_images(data, recipe)
+    count = len(data.samples) if isinstance(data, Dataset) else count_images(data, recipe)
     reason = _reason_for_compact(recipe)
     network = EFFICIENTNET if reason is None else "compact"
     remarks().print(
@@ -38,6 +38,8 @@ def settle_network(recipe: Recipe, data: Path) -> Recipe:
 
 def _reason_for_compact(recipe: Recipe) -> str | None:
     """Why to learn from scratch; None where nothing speaks for it."""
+    if recipe.said("weights") not in (None, "none"):
+        return None
     if recipe.channels == 1:
         return "images with one channel are not what ImageNet shows"
     if recipe.said("weights") == "none":

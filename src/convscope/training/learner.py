@@ -60,7 +60,7 @@ class Learner:
         history: one `Epoch` per judged epoch.
 
     Example:
-        >>> learner = Learner("photos", Recipe(image_size=64))
+        >>> learner = Learner("photos", Recipe(image_size=64, steps=1000))
         >>> learner.fit(steps=100)
         >>> learner.evaluate()
         {'loss': 0.61, 'accuracy': 0.66}
@@ -86,7 +86,7 @@ class Learner:
                 expected="a number of steps or epochs",
                 fix="use `convscope.train`, which spends a budget, or say steps",
             )
-        self.recipe = settle_network(self.recipe, data.root if isinstance(data, Dataset) else Path(data))
+        self.recipe = settle_network(self.recipe, data if isinstance(data, Dataset) else Path(data))
         self.dataset = data if isinstance(data, Dataset) else open_dataset(Path(data), self.recipe, cache=cache)
         check_dataset(self.dataset, max_refused=self.recipe.max_refused)
         self.precision = choose_precision(self.recipe.precision)
