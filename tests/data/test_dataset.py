@@ -23,7 +23,7 @@ from convscope.data.dataset import (
 )
 from convscope.data.image import read_image
 from convscope.data.splits import Sample
-from convscope.errors import FolderError, RunError
+from convscope.errors import FolderError, RecipeError, RunError
 from convscope.recipe import Recipe
 
 RECIPE = Recipe(network="classic", image_size=12, filters=(4,), validation=0.25)
@@ -69,6 +69,14 @@ def test_opening_twice_gives_the_same(photos: Path) -> None:
     assert first.samples == second.samples
     np.testing.assert_array_equal(first.labels, second.labels)
     assert open_dataset(photos, RECIPE.with_changes({"seed": 1})).samples != first.samples
+
+
+def test_size_follows_from_the_recipe(photos: Path) -> None:
+    """With neither a network nor a size there is none: that is said; either of them will do."""
+    with pytest.raises(RecipeError, match="neither a network nor an image size"):
+        open_dataset(photos, Recipe())
+    assert open_dataset(photos, Recipe(image_size=20)).images.shape[1] == 20
+    assert open_dataset(photos, Recipe(network="classic", filters=(2,))).images.shape[1] == 128
 
 
 def test_refused_files_have_their_rows_too(tmp_path: Path) -> None:

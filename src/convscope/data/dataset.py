@@ -17,7 +17,7 @@ from convscope.data.cache import Cache, open_cache
 from convscope.data.decoding import Square
 from convscope.data.folder import Listing, list_folder
 from convscope.data.splits import Sample, deal
-from convscope.errors import FolderError, RunError
+from convscope.errors import FolderError, RecipeError, RunError
 from convscope.run import read_table, write_table
 
 if TYPE_CHECKING:
@@ -63,7 +63,14 @@ def open_dataset(data: Path, recipe: Recipe, *, cache: Path | None = None) -> Da
 
     Raises:
         FolderError: fewer than two classes, a class with no readable image, or nothing to validate with.
+        RecipeError: no image size is said, and no network is chosen that would have one.
     """
+    if recipe.said("image_size") is None:
+        raise RecipeError(
+            found="a recipe with neither a network nor an image size",
+            expected="one of them: how large images are decoded follows from it",
+            fix="say Recipe(network=...) or Recipe(image_size=...), or give the folder itself to `train` or `Learner`",
+        )
     listing = list_folder(data, label_from_name=recipe.label_from_name)
     _check_classes(listing)
     square = Square(recipe.image_size, recipe.fit, recipe.channels)
