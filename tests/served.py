@@ -45,13 +45,21 @@ def read_all(line: socket.socket) -> bytes:
     return answer
 
 
-def write_run(folder: Path, classes: tuple[str, str, str] = COLOURS, **said: Any) -> Path:
-    """A run folder whose model tells colours apart and has an inside; `said` goes over what it says of itself."""
+def write_run(
+    folder: Path, classes: tuple[str, str, str] = COLOURS, *, learned: Path | None = None, **said: Any
+) -> Path:
+    """A run folder whose model tells colours apart and has an inside; `said` goes over what it says of itself.
+
+    `learned`: a folder of classes whose images are its training images; None: it carries none.
+    """
     model = colour_model(classes)
     (folder / "model").mkdir(parents=True)
     facts = {"blocks": ["block1"], "convolutions": ["block1_convolution"], "weights": WEIGHTS}
     card = {"version": "0.1.0", "task": "classify", "network": "tiny"} | said
-    model.write(folder / "model" / "model.onnx", **facts, **card)
+    if learned is None:
+        model.write(folder / "model" / "model.onnx", **facts, **card)
+    else:
+        model.write_with_neighbours(folder / "model", learned, **facts, **card)
     write_inside(folder / "model" / "inside.onnx", model, facts)
     return folder
 
@@ -73,7 +81,12 @@ def write_inside(path: Path, model: TinyModel, facts: dict[str, Any]) -> None:
         helper.make_node("MatMul", ["features", "matrix"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"]),
     ]
-    outputs = {"probabilities": [classes], "heat": [size, size, classes], "block1": [size, size, 4]}
+    outputs = {
+        "probabilities": [classes],
+        "features": [model.square.num_bytes],
+        "heat": [size, size, classes],
+        "block1": [size, size, 4],
+    }
     graph = helper.make_graph(
         nodes,
         "inside",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from convscope.data.dataset import open_dataset, write_samples
 from convscope.data.decoding import Square
+from convscope.deployment.neighbours import NEIGHBOURS, draw_neighbours
 from convscope.recipe import Recipe
 from convscope.run import Run, new_run, write_whole
 
@@ -28,6 +29,10 @@ class TinyModel:
     classes: tuple[str, ...]
     square: Square
     matrix: NDArray[np.float32]
+
+    def see(self, images: Pixels) -> NDArray[np.float32]:
+        """(n, size, size, channels) uint8 -> (n, width): the features that the bundle has to give."""
+        return images.reshape(len(images), -1) / np.float32(255)
 
     def answer(self, images: Pixels) -> NDArray[np.float64]:
         """(n, size, size, channels) uint8 -> (n, classes): what the bundle has to answer."""
@@ -44,6 +49,18 @@ class TinyModel:
             "fit": self.square.fit,
         }
         return write_onnx(path, self, {"convscope": json.dumps(facts | changes)})
+
+    def write_with_neighbours(self, folder: Path, data: Path, **changes: Any) -> Path:
+        """Write `model.onnx` and beside it training images: those of a folder of classes that are its own."""
+        recipe = Recipe(network="classic", image_size=self.square.size, fit=self.square.fit, validation=0.1)
+        dataset = open_dataset(data, recipe)
+        known = replace(
+            dataset, labels=np.array([self.classes.index(each.label) for each in dataset.samples], np.int32)
+        )
+        weights = changes.get("weights", "0123")
+        content, carried = draw_neighbours(self.see, known, weights=weights, seed=0)
+        write_whole(folder / NEIGHBOURS, content)
+        return self.write(folder / "model.onnx", **{"weights": weights, "neighbours": carried} | changes)
 
 
 def random_model(classes: Sequence[str], square: Square = SMALL, *, seed: int = 0) -> TinyModel:

@@ -159,6 +159,9 @@ def predict(
         float,
         typer.Option(parser=number, metavar="NUMBER", help="below it an image gets no label, and the status `unsure`"),
     ] = 0.0,
+    neighbours: Annotated[
+        int, typer.Option(min=0, metavar="N", help="also name the N training images that each image is most like")
+    ] = 0,
     shard: Annotated[
         Any,  # typing it would load what `predict` needs
         typer.Option(parser=shard_numbers, metavar="N/M", help="only the Nth of M parts; `merge` joins their tables"),
@@ -175,7 +178,7 @@ def predict(
     from convscope.deployment.prediction import predict
     from convscope.deployment.rows import Table
 
-    table = Table(format=format, top=top, min_confidence=min_confidence)
+    table = Table(format=format, top=top, min_confidence=min_confidence, neighbours=neighbours)
     part = None if shard is None else Shard(*shard)
     _tell_predictions(predict(run, images or (), out=out, table=table, shard=part, resume=resume), max_unreadable)
 

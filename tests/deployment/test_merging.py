@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import Command
-from drawing import refused_files
+from drawing import KINDS, refused_files
 from tiny_model import random_model
 
 from convscope.deployment.merging import merge
@@ -26,6 +26,12 @@ COUNT = 3
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that answers something else for every image."""
     return random_model(CLASSES, seed=7).write(tmp_path_factory.mktemp("model") / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def with_neighbours(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that carries training images: the photos."""
+    return random_model(KINDS, seed=7).write_with_neighbours(tmp_path_factory.mktemp("carrying"), photos)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +73,21 @@ def test_merged_shards_are_the_table_of_one_run(
     merged = merge(reversed(paths), out=tmp_path / "merged")
     assert (tmp_path / "merged").read_bytes() == (tmp_path / "whole").read_bytes()
     assert (merged.count, merged.unreadable) == (whole.count, whole.unreadable) == (68, 8)
+
+
+@pytest.mark.parametrize(("format", "count"), [("csv", 5), ("jsonl", 70), ("parquet", 3)])
+def test_merged_shards_have_the_neighbours_of_one_run(
+    with_neighbours: Path, images: list[str], tmp_path: Path, format: Format, count: int
+) -> None:
+    """Byte for byte, however the inputs are dealt; and merging needs neither the model nor what lies beside it."""
+    pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+    table = Table(format=format, top=1, neighbours=3)
+    predict(with_neighbours, images, out=tmp_path / "whole", table=table)
+    paths = [tmp_path / f"part{number}" for number in range(1, count + 1)]
+    for number, path in enumerate(paths, 1):
+        predict(with_neighbours, images, out=path, table=table, shard=Shard(number, count))
+    merge(paths, out=tmp_path / "merged")
+    assert (tmp_path / "merged").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def refused(tables: list[Path], out: Path) -> RunError:

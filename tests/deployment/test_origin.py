@@ -45,6 +45,13 @@ def test_other_json_is_refused(change: dict[str, object]) -> None:
         Origin.from_json(ORIGIN.to_json() | change)
 
 
+def test_table_that_was_begun_before_there_were_neighbours_goes_on() -> None:
+    """What is not said is not asked for."""
+    facts = ORIGIN.to_json()
+    del facts["table"]["neighbours"]
+    assert Origin.from_json(facts) == ORIGIN
+
+
 def test_differences_are_named() -> None:
     """In the words of the command line; the same has none."""
     assert ORIGIN.differences(ORIGIN) == []
@@ -52,6 +59,7 @@ def test_differences_are_named() -> None:
     assert ORIGIN.differences(replace(ORIGIN, inputs="")) == ["the images"]
     assert ORIGIN.differences(replace(ORIGIN, inputs="", total=1200)) == ["the images (10, not 1,200)"]
     assert ORIGIN.differences(replace(ORIGIN, shard=Shard())) == ["--shard (2/3, not 1/1)"]
+    assert ORIGIN.differences(replace(ORIGIN, table=Table(top=1, neighbours=5))) == ["--neighbours (0, not 5)"]
     other = Table(format="jsonl", min_confidence=0.5)
     assert ORIGIN.differences(replace(ORIGIN, table=other)) == [
         *("--format (csv, not jsonl)", "--top (1, not 0)", "--min-confidence (0.0, not 0.5)")

@@ -14,6 +14,7 @@ from pyarrow import parquet  # noqa: E402
 
 from convscope.deployment import parquet as ours  # noqa: E402
 from convscope.deployment.answering import Answer  # noqa: E402
+from convscope.deployment.neighbours import Neighbour  # noqa: E402
 from convscope.deployment.parquet import ParquetWriter  # noqa: E402
 from convscope.deployment.rows import Table  # noqa: E402
 
@@ -44,6 +45,19 @@ def test_columns_have_types() -> None:
     }
     nothing = dict.fromkeys(second)
     assert second == nothing | {"path": "b.jpg", "status": "unreadable", "error": "truncated"}
+
+
+def test_neighbours_are_paths_and_numbers() -> None:
+    """The columns of CSV, float32 for the similarity; null where a file could not be read."""
+    near = (Neighbour(7, "cat/\udcff.png", "cat", 0.98765432), Neighbour(2, "b.png", "path", 0.5))
+    answers = [Answer("a.jpg", "", np.array([0.3, 0.7], np.float32), near), Answer("b.jpg", "truncated", None)]
+    table = parquet.read_table(io.BytesIO(ParquetWriter(Table(top=1, neighbours=2), CLASSES).encode(answers)))
+    names = ["neighbour1", "similarity1", "neighbour2", "similarity2"]
+    assert table.schema.names[5:] == ["label1", "confidence1", *names, "cat", "class:path"]
+    assert [str(table.schema.field(name).type) for name in names] == ["string", "float", "string", "float"]
+    first, second = table.select(names).to_pylist()
+    assert list(first.values()) == ["cat/\\xff.png", pytest.approx(0.98765432), "b.png", 0.5]
+    assert list(second.values()) == [None] * 4
 
 
 def test_names_that_are_no_text_are_spelled_out() -> None:

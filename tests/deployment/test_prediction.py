@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Command, environment
-from drawing import STRANGE_NAMES, VARIED, bomb, draw, refused_files, write_folder
+from drawing import KINDS, STRANGE_NAMES, VARIED, bomb, draw, refused_files, write_folder
 from PIL import Image
 from tiny_model import TinyModel, random_model
 
 from convscope.data.decoding import Square, decode_file
 from convscope.data.image import read_image
+from convscope.deployment import parts
 from convscope.deployment.answering import BATCH_IMAGES
 from convscope.deployment.origin import Shard
 from convscope.deployment.parts import Parts, parts_folder
@@ -319,10 +320,76 @@ def test_shard_says_what_it_is(file: Path, photos: Path, tmp_path: Path) -> None
 
 def test_resumed_command_has_every_choice(tmp_path: Path) -> None:
     """What shapes the rows is in the command that goes on, and the images are not: they are known."""
-    table = Table(format="jsonl", top=2, min_confidence=0.8)
+    table = Table(format="jsonl", top=2, min_confidence=0.8, neighbours=5)
     command = command_to_resume(Path("a run"), tmp_path / "out", table=table, shard=Shard(3, 4))
-    words = "--resume --format jsonl --top 2 --min-confidence 0.8 --shard 3/4"
+    words = "--resume --format jsonl --top 2 --min-confidence 0.8 --neighbours 5 --shard 3/4"
     assert command.endswith(f"predict 'a run' --out {tmp_path / 'out'} {words}")
+
+
+@pytest.fixture(scope="module")
+def learned(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that carries training images: the photos."""
+    return random_model(KINDS, SQUARE, seed=3).write_with_neighbours(tmp_path_factory.mktemp("learned"), photos)
+
+
+def test_neighbours_are_the_training_images_that_are_most_like(
+    cli: Command, learned: Path, photos: Path, tmp_path: Path
+) -> None:
+    """A training image is most like itself, wherever it lies; the rest of the table is that of one without."""
+    with_them, without = tmp_path / "with.csv", tmp_path / "without.csv"
+    (tmp_path / "bad.png").write_bytes(b"text")
+    inputs = [photos, tmp_path / "bad.png"]
+    assert cli("predict", learned, *inputs, "--out", with_them, "--neighbours", 2, "--top", 1).code == 0
+    assert cli("predict", learned, *inputs, "--out", without, "--top", 1).code == 0
+    rows = read(with_them)
+    known = {neighbour["neighbour1"] for neighbour in rows}
+    own = [row for row in rows if row["path"].removeprefix(f"{photos}/") in known]
+    assert 40 < len(own) < 60
+    for row in own:
+        assert (row["neighbour1"], row["similarity1"]) == (row["path"].removeprefix(f"{photos}/"), "1")
+        assert 0 < float(row["similarity2"]) < 1
+    added = ("neighbour1", "similarity1", "neighbour2", "similarity2")
+    assert [rows[-1][name] for name in added] == [""] * 4
+    assert [{name: row[name] for name in row if name not in added} for row in rows] == read(without)
+
+
+def test_neighbours_go_on_to_the_same_bytes(
+    learned: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that was stopped in the middle, or that goes to standard output, has those of one that was not."""
+    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
+    images, table = [str(photos), str(photos / "disc")], Table(neighbours=3)
+    predict(learned, images, out=tmp_path / "whole.csv", table=table)
+    kept = Parts.keep
+
+    def fail_late(some: Parts, content: bytes, *, first: int, count: int, unreadable: int) -> None:
+        if first:
+            fail()
+        kept(some, content, first=first, count=count, unreadable=unreadable)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "keep", fail_late)
+        with pytest.raises(OSError, match="full"):
+            predict(learned, images, out=tmp_path / "out.csv", table=table)
+    with pytest.raises(RunError, match=r"--neighbours \(3, not 0\)"):
+        predict(learned, out=tmp_path / "out.csv", resume=True)
+    predict(learned, out=tmp_path / "out.csv", table=table, resume=True)
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    out = io.StringIO(newline="")
+    monkeypatch.setattr(sys, "stdout", out)
+    predict(learned, images, table=table)
+    assert out.getvalue().encode() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_neighbours_that_are_not_there_are_told(
+    cli: Command, file: Path, learned: Path, photos: Path, tmp_path: Path
+) -> None:
+    """A model that carries none, or fewer than are asked for: before anything is predicted."""
+    for model, count, found in ((file, 5, "no neighbours.safetensors beside"), (learned, 99, "--neighbours 99 of a")):
+        ended = cli("predict", model, photos, "--out", tmp_path / "out.csv", "--neighbours", count)
+        assert ended.code == 2
+        assert found in ended.err.splitlines()[0]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_pyarrow_is_told(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from convscope.deployment.answering import Answer
+from convscope.deployment.neighbours import Neighbour
 from convscope.deployment.rows import COLUMNS, Table, check_top, class_columns, make_row, text_columns
 from convscope.errors import RecipeError
 
@@ -46,20 +47,24 @@ def test_below_the_least_confidence_there_is_no_label(least: float, status: str,
 def test_unreadable_file_has_no_answer() -> None:
     """Nothing in its row could pass for one."""
     row = make_row(Answer("photo.jpg", "truncated", None), CLASSES, Table(top=2, min_confidence=0.5))
-    assert (row.status, row.label, row.confidence, row.ranks) == ("unreadable", None, None, ())
+    assert (row.status, row.label, row.confidence, row.ranks, row.neighbours) == ("unreadable", None, None, (), ())
 
 
 def test_columns_before_those_of_the_classes() -> None:
-    """The five of every table, and two for each rank."""
+    """The five of every table, two for each rank, and then two for each neighbour."""
     assert COLUMNS == ("path", "label", "confidence", "status", "error")
     assert text_columns(Table()) == COLUMNS
-    assert text_columns(Table(top=2)) == (*COLUMNS, "label1", "confidence1", "label2", "confidence2")
+    ranks = ("label1", "confidence1", "label2", "confidence2")
+    assert text_columns(Table(top=2)) == (*COLUMNS, *ranks)
+    assert text_columns(Table(top=2, neighbours=1)) == (*COLUMNS, *ranks, "neighbour1", "similarity1")
+    assert text_columns(Table(neighbours=2))[5:] == ("neighbour1", "similarity1", "neighbour2", "similarity2")
 
 
 def test_class_never_doubles_a_column() -> None:
     """A class called like a column, or like one that another `top` adds, is shown as `class:NAME`; all differ."""
     classes = ("cat", "path", "label", "confidence", "status", "error", "label1", "confidence12", "class:path", "Path")
-    columns = class_columns(classes)
+    columns = class_columns(classes, Table())
+    assert columns == class_columns(classes, Table(top=9))
     assert columns == (
         *("cat", "class:path", "class:label", "class:confidence", "class:status", "class:error"),
         *("class:label1", "class:confidence12", "class:class:path", "Path"),
@@ -68,15 +73,39 @@ def test_class_never_doubles_a_column() -> None:
     assert len(set(every)) == len(every)
 
 
+def test_class_called_like_a_neighbour_is_so_only_beside_neighbours() -> None:
+    """Tables without them are what they were before there were any; with them no two columns are the same."""
+    classes = ("neighbour1", "similarity12", "neighbour", "class:neighbour1", "label1")
+    assert class_columns(classes, Table()) == (
+        *("neighbour1", "similarity12", "neighbour", "class:class:neighbour1", "class:label1"),
+    )
+    columns = class_columns(classes, Table(neighbours=1))
+    assert columns == (
+        *("class:neighbour1", "class:similarity12", "neighbour", "class:class:neighbour1", "class:label1"),
+    )
+    every = (*text_columns(Table(top=2, neighbours=20)), *columns)
+    assert len(set(every)) == len(every)
+
+
+def test_row_has_as_many_neighbours_as_the_table() -> None:
+    """Those of the answer, in their order."""
+    near = tuple(Neighbour(place, f"{place}.png", "cat", 0.9) for place in range(3))
+    found = Answer("photo.jpg", "", np.array([0.1, 0.7, 0.2], np.float32), near)
+    assert make_row(found, CLASSES, Table(neighbours=3)).neighbours == near
+    assert make_row(found, CLASSES, Table()).neighbours == ()
+
+
 @pytest.mark.parametrize(
     ("choices", "found"),
     [
         ({"format": "xlsx"}, "--format xlsx"),
         ({"top": -1}, "--top -1"),
+        ({"neighbours": -2}, "--neighbours -2"),
         ({"min_confidence": 1.5}, "--min-confidence 1.5"),
         ({"min_confidence": float("nan")}, "--min-confidence nan"),
         ({"format": "reference", "top": 2}, "--top with --format reference"),
         ({"format": "reference", "min_confidence": 0.5}, "--min-confidence with --format reference"),
+        ({"format": "reference", "neighbours": 5}, "--neighbours with --format reference"),
     ],
 )
 def test_choices_that_cannot_be_are_refused(choices: dict[str, Any], found: str) -> None:

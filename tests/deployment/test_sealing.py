@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from convscope.data.image import read_image
 from convscope.deployment.bundle import METADATA_KEY, Bundle, open_bundle
+from convscope.deployment.neighbours import NEIGHBOURS, neighbours_of
 from convscope.deployment.verification import verify
 from convscope.evaluation.evaluation import evaluate
 from convscope.recipe import Recipe
-from convscope.run import Run, read_json
+from convscope.run import Run, read_json, read_table
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -56,6 +58,23 @@ def test_files_of_the_model_belong_together(trained: Run, bundle: Bundle) -> Non
     assert bundle.sha256 == hashlib.sha256((trained.model / "model.onnx").read_bytes()).hexdigest()
 
 
+def test_training_images_lie_beside_the_model(trained: Run, bundle: Bundle) -> None:
+    """All that it learned from, and no others: each is found by its own features, and is most like its own class."""
+    rows = [row for row in read_table(trained.data_file) if row["split"] == "train"]
+    carried = neighbours_of(bundle)
+    assert list(carried.paths) == [row["path"] for row in rows]
+    assert [bundle.classes[label] for label in carried.labels] == [row["class"] for row in rows]
+    said = bundle.facts["neighbours"]
+    assert (said["images"], said["of"]) == (len(rows), bundle.facts["data"]["train"])
+    assert said["sha256"] == hashlib.sha256((trained.model / NEIGHBOURS).read_bytes()).hexdigest()
+    data = Path(trained.environment["data"])
+    images = np.stack([read_image(data / path, size=32) for path in carried.paths])
+    near = carried.nearest(bundle.see(images)[1])
+    assert all(each[0].similarity > 0.9999 for each in near)
+    alike = np.mean([other.label == each[0].label for each in near for other in each[1:]])
+    assert alike > 0.8
+
+
 def test_accuracy_inside_is_the_one_that_evaluate_finds(trained: Run, bundle: Bundle, tmp_path: Path) -> None:
     """Value and interval, of as many images, are those of an evaluation on the validation images."""
     judged = evaluate(trained.path, split="validation", out=tmp_path / "out").metrics.to_json()
@@ -78,6 +97,8 @@ def test_hashes_tell_data_and_splits_apart(photos: Path, tmp_path: Path) -> None
     """Both are the same for the same data; another split changes one, another class or image both."""
     same = [hashes_of(photos, tmp_path / name) for name in ("first", "again")]
     assert same[0] == same[1]
+    first, again = ((tmp_path / name / "model" / NEIGHBOURS).read_bytes() for name in ("first", "again"))
+    assert first == again
     data, split = hashes_of(photos, tmp_path / "seed", SHORT.with_changes({"seed": 5}))
     assert data == same[0][0]
     assert split != same[0][1]

@@ -13,6 +13,7 @@ import pytest
 from drawing import STRANGE_NAMES
 
 from convscope.deployment.answering import Answer
+from convscope.deployment.neighbours import Neighbour
 from convscope.deployment.rows import Format, Table
 from convscope.deployment.tables import open_writer, text_writer
 from convscope.errors import RecipeError
@@ -97,6 +98,47 @@ def test_json_lines() -> None:
     ]
     plain = json.loads(open_writer(Table(format="jsonl"), CLASSES).encode(answers[:1]))
     assert list(plain) == ["path", "label", "confidence", "status", "error", "probabilities"]
+
+
+NEAR = (Neighbour(7, "cat/a,\udcff.png", "cat", 0.98765432), Neighbour(2, "狗/b\r.png", "狗", 0.5))
+
+
+def test_neighbours_in_csv() -> None:
+    """Behind the ranks and before the classes, two cells each, empty where a file could not be read."""
+    answers = [
+        Answer("a.jpg", "", np.array([0.125, 0.5, 0.25, 0.125], np.float32), NEAR),
+        Answer("b.jpg", "truncated", None),
+    ]
+    header, *rows = rows_of_csv(open_writer(Table(top=1, neighbours=2), CLASSES).encode(answers))
+    near = ["neighbour1", "similarity1", "neighbour2", "similarity2"]
+    assert header[5:] == ["label1", "confidence1", *near, "cat", "class:path", 'a, "b"\r', "狗"]
+    cells = ["cat/a,\udcff.png", "0.987654", "狗/b\r.png", "0.5"]
+    assert rows[0] == ["a.jpg", "path", "0.5", "ok", "", "path", "0.5", *cells, "0.125", "0.5", "0.25", "0.125"]
+    assert rows[1] == ["b.jpg", "", "", "unreadable", "truncated", *[""] * 10]
+
+
+def test_carriage_return_in_a_neighbours_path_is_quoted() -> None:
+    """Or older readers, Python's among them, would take it for the end of a line."""
+    answers = [Answer("a.jpg", "", np.array([0.5, 0.5], np.float32), NEAR[1:])]
+    data = open_writer(Table(neighbours=1), ("cat", "狗")).encode(answers)
+    assert data.decode().splitlines(keepends=True)[1:] == [
+        '"a.jpg","cat","0.5","ok","","狗/b\r',
+        '.png","0.5","0.5","0.5"\n',
+    ]
+
+
+def test_neighbours_in_json_lines() -> None:
+    """A list of objects, empty where a file could not be read; without the choice there is none."""
+    answers = [Answer("a.jpg", "", np.array([0.5, 0.5], np.float32), NEAR), Answer("b.jpg", "truncated", None)]
+    lines = open_writer(Table(format="jsonl", neighbours=2), ("cat", "狗")).encode(answers).splitlines()
+    first, second = map(json.loads, lines)
+    assert list(first) == ["path", "label", "confidence", "status", "error", "neighbours", "probabilities"]
+    assert first["neighbours"] == [
+        {"path": "cat/a,\udcff.png", "label": "cat", "similarity": 0.987654},
+        {"path": "狗/b\r.png", "label": "狗", "similarity": 0.5},
+    ]
+    assert second["neighbours"] == []
+    assert b"neighbours" not in open_writer(Table(format="jsonl"), ("cat", "狗")).encode(answers)
 
 
 def test_reference() -> None:

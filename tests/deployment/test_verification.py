@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import Command
+from drawing import KINDS
 from tiny_model import TinyModel, random_model
 
 from convscope.data.decoding import Square
@@ -24,12 +25,18 @@ SQUARE = Square(8)
 
 def write(folder: Path, model: TinyModel, witness: TinyModel) -> Path:
     """`model` with golden images that `witness` answered."""
+    golden = {GOLDEN_KEY: draw_golden(witness.answer, SQUARE, seed=0).to_text()}
+    return add_metadata(model.write(folder / "model.onnx"), golden)
+
+
+def add_metadata(file: Path, said: dict[str, str]) -> Path:
+    """Let a model say more of itself."""
     import onnx
 
-    file = model.write(folder / "model.onnx")
     proto = onnx.load_model(file)
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = GOLDEN_KEY, draw_golden(witness.answer, SQUARE, seed=0).to_text()
+    for key, value in said.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
     onnx.save_model(proto, file)
     return file
 
@@ -72,6 +79,26 @@ def test_model_without_golden_images_is_told(tmp_path: Path) -> None:
         verify(file)
 
 
+def test_training_images_beside_the_model_are_looked_at(tmp_path: Path, photos: Path) -> None:
+    """They belong to it, or are told: a pixel that changed, those of another model."""
+    model = random_model(KINDS, SQUARE)
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        golden = {GOLDEN_KEY: draw_golden(model.answer, SQUARE, seed=0).to_text()}
+        add_metadata(model.write_with_neighbours(tmp_path / name, photos, weights=name), golden)
+    assert verify(tmp_path / "one").beside == ("neighbours.safetensors",)
+    file = tmp_path / "one" / "neighbours.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"?")
+    with pytest.raises(BundleError, match=r"neighbours\.safetensors is damaged: it has changed"):
+        verify(tmp_path / "one")
+    shutil.copy(tmp_path / "other" / "neighbours.safetensors", file)
+    with pytest.raises(BundleError, match=r"neighbours\.safetensors of another model than"):
+        verify(tmp_path / "one")
+    file.unlink()
+    assert verify(tmp_path / "one").agrees
+
+
 @pytest.fixture
 def run_copy(trained: Run, tmp_path: Path) -> Run:
     """A trained run, to be damaged."""
@@ -81,15 +108,17 @@ def run_copy(trained: Run, tmp_path: Path) -> Run:
 @pytest.mark.tensorflow
 def test_whole_folder_belongs_together(run_copy: Run) -> None:
     """Of a run folder what lies beside the model is looked at too, and named; of a file alone it is not."""
-    assert verify(run_copy.path).beside == ("inside.onnx", "weights.safetensors", "labels.txt")
-    assert verify(run_copy.path).describe().endswith("inside.onnx, weights.safetensors, labels.txt belong to it")
+    whole = ("inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt")
+    assert verify(run_copy.path).beside == whole
+    assert verify(run_copy.path).describe().endswith(f"{', '.join(whole)} belong to it")
     assert verify(run_copy.model / "model.onnx").beside == ()
     (run_copy.model / "inside.onnx").unlink()
+    (run_copy.model / "neighbours.safetensors").unlink()
     assert verify(run_copy.path).beside == ("weights.safetensors", "labels.txt")
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("name", ["inside.onnx", "weights.safetensors", "labels.txt"])
+@pytest.mark.parametrize("name", ["inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt"])
 def test_damage_beside_the_model_is_told(run_copy: Run, name: str) -> None:
     """A file that was cut off is named."""
     file = run_copy.model / name

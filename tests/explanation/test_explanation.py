@@ -22,7 +22,7 @@ pytestmark = pytest.mark.tensorflow
 
 OVERVIEW = {"history", "confusion", "images", "mistakes"}
 LAYERS = ("block1_convolution", "block2_convolution")
-INSIDE = {"scores", "heatmap", "block1", "block2"}
+INSIDE = {"scores", "heatmap", "neighbours", "block1", "block2"}
 
 
 def names_in(folder: Path) -> set[str]:
@@ -58,7 +58,7 @@ def copy(small: Run, tmp_path: Path) -> Run:
 
 
 def test_every_figure_is_drawn(trained: Run, explained: Path) -> None:
-    """Overview, filters of each convolution, and of two images the scores, the heat map and every activation."""
+    """Overview, filters of each convolution; of two images scores, heat map, similar images, every activation."""
     inside = {f"image{number}_{name}" for number in (1, 2) for name in INSIDE}
     assert names_in(trained.path) == OVERVIEW | {f"filters_{layer}" for layer in LAYERS} | inside
     for file in (trained.path / "figures").iterdir():
@@ -91,7 +91,7 @@ def test_named_images_are_looked_into(copy: Run, tmp_path: Path) -> None:
     assert headings_of(report)[3:6] == ["Image second.png", "Image first.png", "Image third.png"]
     assert {name for name in names_in(tmp_path / "out") if name.startswith("image")} == {
         "images",
-        *(f"image{number}_{name}" for number in (1, 2, 3) for name in ("scores", "heatmap", "block1")),
+        *(f"image{number}_{name}" for number in (1, 2, 3) for name in ("scores", "heatmap", "neighbours", "block1")),
     }
     # the run was not judged yet, so that is done; nothing else of it changes
     assert {file.name for file in copy.path.iterdir()} == before | {"metrics.json", "mistakes.csv", "figures"}
@@ -126,6 +126,45 @@ def test_heat_map_is_of_the_class_that_is_asked_for(small: Run, tmp_path: Path) 
         assert re.findall(r"Where it looks for (\w+)", re.sub("<img.*?>", "", page)) == [name, name]
     first, second = ((tmp_path / name / "figures" / "image1_heatmap.png").read_bytes() for name in CLASSES)
     assert first != second
+
+
+def test_similar_training_images_are_shown(trained: Run, explained: Path) -> None:
+    """As many as there is room for, those that the model finds, with their classes; the page says it in two tongues."""
+    from convscope.deployment.inside import open_inside
+    from convscope.deployment.neighbours import SHOWN, neighbours_of
+    from convscope.explanation.figures import to_png
+    from convscope.explanation.likeness import plot_neighbours
+
+    inside = open_inside(trained.path)
+    carried = neighbours_of(inside.bundle)
+    assert set(carried.paths) == {row["path"] for row in read_table(trained.data_file) if row["split"] == "train"}
+    name = next(each for each in headings_of(explained) if each.startswith("Image ")).removeprefix("Image ")
+    with Image.open(Path(trained.environment["data"]) / name) as file:
+        image = np.asarray(file)
+    look = inside.look(image)
+    (near,) = carried.nearest(look.features[np.newaxis])
+    assert len(near) == SHOWN == 5
+    expected = plot_neighbours(
+        image,
+        CLASSES[look.probabilities.argmax()],
+        [carried.picture(each.place) for each in near],
+        labels=[each.label for each in near],
+        similarities=[each.similarity for each in near],
+    )
+    assert (trained.path / "figures" / "image1_neighbours.png").read_bytes() == to_png(expected)
+    page = explained.read_text(encoding="utf-8")
+    assert page.count("最相似的训练图片") == 2
+    assert "The most similar training images" in page
+
+
+def test_model_without_training_images_is_explained(copy: Run, tmp_path: Path) -> None:
+    """Whoever deleted the file sees everything else."""
+    from convscope.explanation.explanation import explain
+
+    (copy.model / "neighbours.safetensors").unlink()
+    names = names_in(explain(copy.path, out=tmp_path).parent)
+    assert "image1_heatmap" in names
+    assert "image1_neighbours" not in names
 
 
 @pytest.mark.parametrize(

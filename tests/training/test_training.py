@@ -147,7 +147,15 @@ def test_run_folder_is_whole(trained: Run) -> None:
     assert len(steps) == 2
     checkpoints = {f"checkpoints/{s}/{n}" for s in steps for n in ("arrays.safetensors", "facts.json", "manifest.json")}
     model = {
-        f"model/{name}" for name in ("model.onnx", "inside.onnx", "model.json", "labels.txt", "weights.safetensors")
+        f"model/{name}"
+        for name in (
+            "model.onnx",
+            "inside.onnx",
+            "model.json",
+            "labels.txt",
+            "weights.safetensors",
+            "neighbours.safetensors",
+        )
     }
     assert found == {"recipe.toml", "environment.json", "log.jsonl", "data.csv", "history.csv"} | checkpoints | model
     assert trained.is_finished

@@ -10,17 +10,18 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from convscope.data.decoding import Decoded, decode_files
 from convscope.deployment.bundle import Bundle, open_bundle
+from convscope.deployment.neighbours import Neighbour
 from convscope.run import available_cores
 
 if TYPE_CHECKING:
@@ -29,14 +30,21 @@ if TYPE_CHECKING:
 BATCH_IMAGES = 32
 MOST_ASKED_AT_ONCE = 8  # batches: each needs memory for all that its layers compute
 
+# features (n, width) -> for each the training images that are most like it
+Nearest: TypeAlias = "Callable[[NDArray[np.float32]], Sequence[tuple[Neighbour, ...]]]"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says of one file: the probabilities (classes,) float32, or the reason why there are none."""
+    """What the model says of one file: the probabilities (classes,) float32, or the reason why there are none.
+
+    `neighbours`: the most similar training images, best first, where they were asked for.
+    """
 
     path: str
     reason: str
     probabilities: NDArray[np.float32] | None
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 def open_for_answering(model: Path) -> Bundle:
@@ -59,7 +67,9 @@ def answer_files(bundle: Bundle, paths: Sequence[str | Path]) -> Iterator[Answer
             yield from answers
 
 
-def answer_batches(bundle: Bundle, paths: Iterable[str], *, first: int, total: int) -> Generator[list[Answer]]:
+def answer_batches(
+    bundle: Bundle, paths: Iterable[str], *, first: int, total: int, nearest: Nearest | None = None
+) -> Generator[list[Answer]]:
     """The model's answers to a stretch of a list, in order, batch by batch; paths are taken a few hundred ahead.
 
     Args:
@@ -67,6 +77,7 @@ def answer_batches(bundle: Bundle, paths: Iterable[str], *, first: int, total: i
         paths: the files of the stretch.
         first: the number of its first file in the whole list.
         total: how many files the whole list has.
+        nearest: what finds the neighbours of features; None: none are asked for.
     """
     at_once = _asked_at_once()
     ours, theirs = itertools.tee(paths)
@@ -80,7 +91,7 @@ def answer_batches(bundle: Bundle, paths: Iterable[str], *, first: int, total: i
             batch = list(itertools.islice(pairs, size - start))
             if not batch:
                 break
-            waiting.append(pool.submit(_answer, bundle, batch, start, size))
+            waiting.append(pool.submit(_answer, bundle, nearest, batch, start, size))
             first += len(batch)
             if len(waiting) > at_once:  # one more than is computed, so that none waits for the decoder
                 yield waiting.popleft().result()
@@ -94,7 +105,9 @@ def _asked_at_once() -> int:
     return min(available_cores(), MOST_ASKED_AT_ONCE)
 
 
-def _answer(bundle: Bundle, batch: Sequence[tuple[str, Decoded]], start: int, size: int) -> list[Answer]:
+def _answer(
+    bundle: Bundle, nearest: Nearest | None, batch: Sequence[tuple[str, Decoded]], start: int, size: int
+) -> list[Answer]:
     """The answers to files that have the places from `start` on in a batch of `size`."""
     images = np.zeros((size, *bundle.square.shape), np.uint8)
     for place, (_, decoded) in enumerate(batch, start):
@@ -102,8 +115,14 @@ def _answer(bundle: Bundle, batch: Sequence[tuple[str, Decoded]], start: int, si
             images[place] = decoded.image
     if all(decoded.image is None for _, decoded in batch):
         return [Answer(path, decoded.reason, None) for path, decoded in batch]
-    rows = bundle.predict(images)[start : start + len(batch)]
+    ours = slice(start, start + len(batch))
+    neighbours: Sequence[tuple[Neighbour, ...]] = [()] * len(batch)
+    if nearest is None:
+        rows = bundle.predict(images)[ours]
+    else:
+        rows, features = (each[ours] for each in bundle.see(images))
+        neighbours = nearest(features)
     return [
-        Answer(path, decoded.reason, None if decoded.image is None else row)
-        for (path, decoded), row in zip(batch, rows, strict=True)
+        Answer(path, decoded.reason, None) if decoded.image is None else Answer(path, decoded.reason, row, near)
+        for (path, decoded), row, near in zip(batch, rows, neighbours, strict=True)
     ]

@@ -64,6 +64,17 @@ class Bundle:
         check_finite(self.path, answers)
         return answers
 
+    def see(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The probabilities, as `predict` gives them, and the features (n, width) float32 that they come from.
+
+        Raises:
+            BundleError: the model answers with what is no number.
+        """
+        outputs = self.session.run(["probabilities", "features"], {"image": images})
+        probabilities, features = (np.asarray(output, np.float32) for output in outputs)
+        check_finite(self.path, probabilities, features)
+        return probabilities, features
+
     @property
     def golden(self) -> Golden:
         """The images that it carries with the answers that it gave when it was written.
@@ -213,7 +224,7 @@ def _check_facts(path: Path, facts: dict[str, Any]) -> None:
         "classes": _is_texts(classes) and len(classes) == len(set(classes)) > 0,
         "tolerance": type(tolerance) in (int, float) and 0 <= tolerance <= MOST_TOLERANCE,
         **{name: _is_texts(facts.get(name, [])) for name in ("blocks", "convolutions")},
-        **{name: isinstance(facts.get(name, {}), dict) for name in ("data", "metrics")},
+        **{name: isinstance(facts.get(name, {}), dict) for name in ("data", "metrics", "neighbours")},
         **{name: isinstance(facts.get(name, ""), str) for name in TEXTS},
     }
     for name, is_so in holds.items():

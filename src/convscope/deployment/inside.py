@@ -31,11 +31,13 @@ class Look:
 
     Attributes:
         probabilities: (classes,) float32.
+        features: (width,) float32, what they come from.
         activations: (h, w, channels) float32 of each block, by name, first to last.
         heat: (h, w, classes) float32, 0 or more: what each place of the last block adds to the logit of each class.
     """
 
     probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]
     activations: dict[str, NDArray[np.float32]]
     heat: NDArray[np.float32]
 
@@ -64,12 +66,12 @@ class Inside:
         Raises:
             BundleError: the model answers with what is no number.
         """
-        names = ["probabilities", "heat", *self.blocks]
-        probabilities, heat, *blocks = (
+        names = ["probabilities", "features", "heat", *self.blocks]
+        probabilities, features, heat, *blocks = (
             np.asarray(output[0], np.float32) for output in self.session.run(names, {"image": image[np.newaxis]})
         )
-        check_finite(self.bundle.path, probabilities, heat)
-        return Look(probabilities, dict(zip(self.blocks, blocks, strict=True)), heat)
+        check_finite(self.bundle.path, probabilities, features, heat)
+        return Look(probabilities, features, dict(zip(self.blocks, blocks, strict=True)), heat)
 
     def filters(self, convolution: str) -> NDArray[np.float32]:
         """The weights of a convolution, (height, width, input channels, filters) float32.
@@ -122,7 +124,7 @@ def inside_of(bundle: Bundle) -> Inside:
     facts = facts_of(path, session.get_modelmeta().custom_metadata_map)
     shown = {output.name for output in session.get_outputs()}
     blocks, convolutions = bundle.facts.get("blocks", []), bundle.facts.get("convolutions", [])
-    is_whole = blocks and convolutions and {"probabilities", "heat", *blocks} <= shown
+    is_whole = blocks and convolutions and {"probabilities", "features", "heat", *blocks} <= shown
     if not is_whole or "weights" not in facts or facts["weights"] != bundle.facts.get("weights"):
         raise BundleError(
             found=f"{path} of another model than {bundle.path}", expected="the inside of this model", fix="train again"

@@ -29,9 +29,10 @@ class ParquetWriter:
     def __init__(self, table: Table, classes: Sequence[str]) -> None:
         self.table, self.classes = table, tuple(classes)
         self.group_rows = max(1, min(GROUP_ROWS, GROUP_VALUES // len(self.classes)))
-        names = (*text_columns(table), *class_columns(classes))
+        names = (*text_columns(table), *class_columns(classes, table))
         texts = [
-            pyarrow.float32() if name.startswith("confidence") else pyarrow.string() for name in text_columns(table)
+            pyarrow.float32() if name.startswith(("confidence", "similarity")) else pyarrow.string()
+            for name in text_columns(table)
         ]
         kinds = [*texts, *[pyarrow.float32()] * len(self.classes)]
         self.schema = pyarrow.schema(list(zip(names, kinds, strict=True)))
@@ -77,6 +78,11 @@ def _read_groups(tables: Iterable[Path]) -> Iterator[pyarrow.Table]:
 
 def _cells(row: Row, table: Table) -> list[str | float | None]:
     """What stands before the classes' columns."""
-    path = os.fsencode(row.answer.path).decode("utf-8", NOT_UTF_8)
     ranks = [cell for rank in row.ranks for cell in rank] or [None] * 2 * table.top
-    return [path, row.label, row.confidence, row.status, row.answer.reason or None, *ranks]
+    near = [cell for each in row.neighbours for cell in (_text(each.path), each.similarity)]
+    others = [*ranks, *(near or [None] * 2 * table.neighbours)]
+    return [_text(row.answer.path), row.label, row.confidence, row.status, row.answer.reason or None, *others]
+
+
+def _text(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", NOT_UTF_8)

@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from convscope.deployment.answering import Answer, answer_batches, open_for_answering
+from convscope.deployment.answering import Answer, Nearest, answer_batches, open_for_answering
 from convscope.deployment.bundle import Bundle
 from convscope.deployment.inputs import InputList, read_inputs, write_inputs
+from convscope.deployment.neighbours import neighbours_of
 from convscope.deployment.origin import Origin, Shard
 from convscope.deployment.parts import Parts, check_same, gather, is_begun, open_parts
 from convscope.deployment.rows import Table
@@ -30,6 +32,7 @@ from convscope.training.interruption import stop_requests
 
 WAITING_VALUES = 1_000_000  # numbers that wait in memory to become a part
 VALUES_OF_A_ROW = 16  # besides the probabilities: what a path and a row cost
+VALUES_OF_A_NEIGHBOUR = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def predict(
             as it is.
 
     Raises:
-        BundleError: the model cannot be used.
+        BundleError: the model cannot be used, or carries no training images where neighbours are asked for.
         FolderError: there is no input, or a folder stands where the table is to go.
         RecipeError: the table cannot be shaped so.
         RunError: a file or an unfinished table stands in the way, or is made of something else than what is asked for.
@@ -81,11 +84,12 @@ def predict(
     table, shard_or_all = table or Table(), shard or Shard()
     _check_out(out, table, in_parts=resume or shard is not None)
     bundle = open_for_answering(model)
+    nearest = _open_neighbours(bundle, table)
     if out is None:
-        return _stream(sys.stdout, bundle, images, table)
+        return _stream(sys.stdout, bundle, nearest, images, table)
     if out.exists() and not out.is_file():  # a pipe, or /dev/null
         with out.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return _stream(file, bundle, images, table)
+            return _stream(file, bundle, nearest, images, table)
 
     def origin_of(inputs: InputList) -> Origin:
         return Origin(
@@ -107,8 +111,17 @@ def predict(
     with open_parts(out, images, origin_of, resume=resume) as parts:
         if not parts.is_complete:  # else a kill may have come just after the table
             check_new(out)
-        _fill(parts, bundle, writer, again=command_to_resume(model, out, table=table, shard=shard))
+        _fill(parts, bundle, nearest, writer, again=command_to_resume(model, out, table=table, shard=shard))
         return _finish(parts, writer, out, in_shards=shard is not None)
+
+
+def _open_neighbours(bundle: Bundle, table: Table) -> Nearest | None:
+    """What finds as many neighbours as each row names; None where it names none."""
+    if not table.neighbours:
+        return None
+    neighbours = neighbours_of(bundle)
+    neighbours.check_count(table.neighbours)
+    return partial(neighbours.nearest, count=table.neighbours)
 
 
 def _check_out(out: Path | None, table: Table, *, in_parts: bool) -> None:
@@ -140,7 +153,7 @@ def _leave(
     return Predictions(found.origin.count, found.unreadable, out, was_there=True)
 
 
-def _stream(file: TextIO, bundle: Bundle, images: Iterable[str], table: Table) -> Predictions:
+def _stream(file: TextIO, bundle: Bundle, nearest: Nearest | None, images: Iterable[str], table: Table) -> Predictions:
     """Write rows as they come, to where nothing can be gone on with."""
     writer = text_writer(table, bundle.classes)
     with tempfile.TemporaryFile() as listed:
@@ -148,24 +161,25 @@ def _stream(file: TextIO, bundle: Bundle, images: Iterable[str], table: Table) -
         paths = read_inputs(listed, 0, inputs.count)
         file.write(writer.header)
         unreadable = 0
-        for answers in _answer(bundle, paths, first=0, count=inputs.count, total=inputs.count):
+        for answers in _answer(bundle, nearest, paths, first=0, count=inputs.count, total=inputs.count):
             file.writelines(map(writer.line, answers))
             unreadable += _count_unreadable(answers)
     file.flush()
     return Predictions(inputs.count, unreadable, None)
 
 
-def _fill(parts: Parts, bundle: Bundle, writer: Writer, *, again: str) -> None:
+def _fill(parts: Parts, bundle: Bundle, nearest: Nearest | None, writer: Writer, *, again: str) -> None:
     """Predict what is not done yet; `again` is the command that goes on after a stop."""
     origin = parts.origin
     done = sum(part.count for part in parts.done())
     first, last = origin.stretch[0] + done, origin.stretch[1]
     if done:
         remarks().print(f"going on after {done:,} of {plural(origin.count, 'image')}")
-    batches = _answer(bundle, parts.paths(first, last), first=first, count=last - first, total=origin.total)
-    most = WAITING_VALUES // (len(bundle.classes) + VALUES_OF_A_ROW)
+    paths = parts.paths(first, last)
+    batches = _answer(bundle, nearest, paths, first=first, count=last - first, total=origin.total)
+    values = len(bundle.classes) + VALUES_OF_A_ROW + VALUES_OF_A_NEIGHBOUR * origin.table.neighbours
     with stop_requests() as is_stopped, closing(batches):
-        for answers in gather(batches, most=most, is_stopped=is_stopped):
+        for answers in gather(batches, most=WAITING_VALUES // values, is_stopped=is_stopped):
             unreadable = _count_unreadable(answers)
             parts.keep(writer.encode(answers), first=first, count=len(answers), unreadable=unreadable)
             first += len(answers)
@@ -177,11 +191,13 @@ def _fill(parts: Parts, bundle: Bundle, writer: Writer, *, again: str) -> None:
                 )
 
 
-def _answer(bundle: Bundle, paths: Iterator[str], *, first: int, count: int, total: int) -> Generator[Sequence[Answer]]:
+def _answer(
+    bundle: Bundle, nearest: Nearest | None, paths: Iterator[str], *, first: int, count: int, total: int
+) -> Generator[Sequence[Answer]]:
     """The answers to `count` files, batch by batch, with progress."""
     with (
         progress("predicting", count, unit="images") as bar,
-        closing(answer_batches(bundle, paths, first=first, total=total)) as batches,
+        closing(answer_batches(bundle, paths, first=first, total=total, nearest=nearest)) as batches,
     ):
         for answers in batches:
             bar.advance(len(answers))
@@ -209,5 +225,6 @@ def command_to_resume(model: Path, out: Path, *, table: Table, shard: Shard | No
     words += ["--format", table.format] if table.format != "csv" else []
     words += ["--top", str(table.top)] if table.top else []
     words += ["--min-confidence", repr(table.min_confidence)] if table.min_confidence else []
+    words += ["--neighbours", str(table.neighbours)] if table.neighbours else []
     words += [] if shard is None else ["--shard", str(shard)]
     return f"{program()} {shlex.join(words)}"

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from convscope.deployment.bundle import (
 from convscope.deployment.golden import draw_golden
 from convscope.deployment.graphs import answering_graph, inside_graph, metadata_of, to_bytes
 from convscope.deployment.inside import INSIDE, WEIGHTS
+from convscope.deployment.neighbours import NEIGHBOURS, draw_neighbours
 from convscope.deployment.verification import TOLERANCE
 from convscope.errors import BundleError
 from convscope.evaluation.intervals import wilson
@@ -41,17 +43,20 @@ if TYPE_CHECKING:
     from convscope.recipe import Recipe
 
 GRAPH, FACTS = "model.onnx", "model.json"
-PARTS = {GRAPH, INSIDE, WEIGHTS, LABELS, FACTS}
+PARTS = {GRAPH, INSIDE, WEIGHTS, NEIGHBOURS, LABELS, FACTS}
 COMPARED_IMAGES = 32  # on which a bundle must answer as the network does
 JUDGED_AT_ONCE = 256
 
-Answer = Callable[["NDArray[np.uint8]"], "NDArray[np.float32]"]  # (n, size, size, channels) -> (n, classes)
+Answer = Callable[
+    ["NDArray[np.uint8]"], "NDArray[np.float32]"
+]  # (n, size, size, channels) -> (n, classes), or (n, width)
 
 
 def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> None:
-    """Write the bundle: model.onnx, inside.onnx, weights.safetensors, labels.txt, and what it says of itself once more.
+    """Write the bundle: model.onnx, what lies beside it, and in model.json what it says of itself once more.
 
-    The bundle is compared with the network, and judged by the validation images: how well it does stands inside.
+    The bundle is compared with the network, and judged by the validation images: how well it does stands inside. Some
+    of the images that it learned from go beside it, for `neighbours.py`.
 
     Args:
         folder: where it goes; a model that is there is replaced, and nothing else ever is.
@@ -71,10 +76,13 @@ def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> No
     weights = _weights_file(model)
     inside = inside_graph(model, (recipe.image_size, recipe.image_size, recipe.channels))
     graph = answering_graph(inside)
-    answer = _answer_of(to_bytes(graph, {}))
+    answer, see = _answers_of(to_bytes(graph, {}))
     difference = _compare(answer(sample), expected)
+    weights_sha256 = hashlib.sha256(weights).hexdigest()
+    neighbours, carried = draw_neighbours(see, dataset, weights=weights_sha256, seed=recipe.seed)
     facts = describe_model(model, recipe, dataset) | {
-        "weights": hashlib.sha256(weights).hexdigest(),
+        "weights": weights_sha256,
+        "neighbours": carried,
         "difference": difference,
         "metrics": judge(answer, dataset, rows),
     }
@@ -86,6 +94,7 @@ def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> No
     write_whole(part / GRAPH, to_bytes(graph, said | {GOLDEN_KEY: golden.to_text()}))
     write_whole(part / INSIDE, to_bytes(inside, said))
     write_whole(part / WEIGHTS, weights)
+    write_whole(part / NEIGHBOURS, neighbours)
     write_whole(part / LABELS, labels_text(dataset.classes))
     write_json(part / FACTS, facts)
     open_bundle(part)  # what nobody could open is not put in the place of what was there
@@ -139,13 +148,14 @@ def _digest(lines: list[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _answer_of(graph: bytes) -> Answer:
+def _answers_of(graph: bytes) -> tuple[Answer, Answer]:
+    """What gives the probabilities of images, and what gives their features."""
     session = start_session(Path(GRAPH), graph)
 
-    def answer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(session.run(["probabilities"], {"image": images})[0], np.float32)
+    def output(name: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(session.run([name], {"image": images})[0], np.float32)
 
-    return answer
+    return partial(output, "probabilities"), partial(output, "features")
 
 
 def _compare(answers: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

@@ -16,15 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from convscope.deployment.answering import Answer
-from convscope.deployment.rows import (
-    TAKEN_IN_REFERENCE,
-    Row,
-    Table,
-    check_top,
-    class_columns,
-    make_row,
-    text_columns,
-)
+from convscope.deployment.rows import Row, Table, check_top, class_columns, make_row, text_columns
 from convscope.run import NOT_UTF_8
 
 COPIED_BYTES = 1 << 20  # at once
@@ -83,18 +75,20 @@ def text_writer(table: Table, classes: Sequence[str]) -> TextWriter:
         return TextWriter("", lambda answer: _json_line(make_row(answer, classes, table), classes, table))
     has_returns = any("\r" in name for name in classes)
 
-    def line(cells: Sequence[str], path: str) -> str:
+    def line(cells: Sequence[str], *paths: str) -> str:
         # Python before 3.13 writes a carriage return without quotes, and then takes it for the end of a line
-        return _csv_line(cells, quoted=has_returns or "\r" in path)
+        return _csv_line(cells, quoted=has_returns or any("\r" in path for path in paths))
 
     if table.format == "reference":
-        header = [*class_columns(classes, TAKEN_IN_REFERENCE), "id"]
-        return TextWriter(line(header, ""), lambda answer: line(_reference_cells(answer, classes), answer.path))
-    header = [*text_columns(table), *class_columns(classes)]
-    return TextWriter(
-        line(header, ""),
-        lambda answer: line(_csv_cells(make_row(answer, classes, table), classes, table), answer.path),
-    )
+        header = [*class_columns(classes, table), "id"]
+        return TextWriter(line(header), lambda answer: line(_reference_cells(answer, classes), answer.path))
+    header = [*text_columns(table), *class_columns(classes, table)]
+
+    def answer_line(answer: Answer) -> str:
+        row = make_row(answer, classes, table)
+        return line(_csv_cells(row, classes, table), answer.path, *(each.path for each in row.neighbours))
+
+    return TextWriter(line(header), answer_line)
 
 
 def _csv_line(cells: Sequence[str], *, quoted: bool) -> str:
@@ -105,9 +99,11 @@ def _csv_line(cells: Sequence[str], *, quoted: bool) -> str:
 
 def _csv_cells(row: Row, classes: Sequence[str], table: Table) -> list[str]:
     ranks = [cell for label, confidence in row.ranks for cell in (label, _digits(confidence))] or [""] * 2 * table.top
+    near = [cell for each in row.neighbours for cell in (each.path, _digits(each.similarity))]
+    near = near or [""] * 2 * table.neighbours
     confidence = "" if row.confidence is None else _digits(row.confidence)
-    answer = row.answer
-    return [answer.path, row.label or "", confidence, row.status, answer.reason, *ranks, *_scores(answer, classes)]
+    answer, scores = row.answer, _scores(row.answer, classes)
+    return [answer.path, row.label or "", confidence, row.status, answer.reason, *ranks, *near, *scores]
 
 
 def _reference_cells(answer: Answer, classes: Sequence[str]) -> list[str]:
@@ -130,18 +126,22 @@ def _json_line(row: Row, classes: Sequence[str], table: Table) -> str:
     }
     if table.top:
         facts["top"] = [{"label": label, "confidence": _short(confidence)} for label, confidence in row.ranks]
+    if table.neighbours:
+        facts["neighbours"] = [
+            {"path": each.path, "label": each.label, "similarity": _short(each.similarity)} for each in row.neighbours
+        ]
     facts["probabilities"] = None if values is None else dict(zip(classes, map(_short, values.tolist()), strict=True))
     text = json.dumps(facts, ensure_ascii=False) + "\n"
     return text.encode("utf-8", NOT_UTF_8).decode("utf-8")
 
 
-def _digits(probability: float) -> str:
+def _digits(number: float) -> str:
     """Six digits: what float32 holds for certain."""
-    return f"{probability:.6g}"
+    return f"{number:.6g}"
 
 
-def _short(probability: float) -> float:
-    return float(_digits(probability))
+def _short(number: float) -> float:
+    return float(_digits(number))
 
 
 def _to_bytes(text: str) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 
 from convscope.deployment.bundle import LABELS, Bundle, labels_text, open_bundle
 from convscope.deployment.inside import INSIDE, WEIGHTS, inside_of
+from convscope.deployment.neighbours import NEIGHBOURS, has_neighbours, neighbours_of
 from convscope.errors import BundleError
 from convscope.run import hash_file
 
@@ -94,6 +95,9 @@ def _files_beside(bundle: Bundle) -> Iterator[str]:
         if hash_file(weights) != bundle.facts.get("weights"):
             raise _stranger(weights, bundle)
         yield WEIGHTS
+    if has_neighbours(bundle):
+        neighbours_of(bundle)
+        yield NEIGHBOURS
     if labels.is_file():
         if labels.read_bytes() != labels_text(bundle.classes).encode():
             raise _stranger(labels, bundle)

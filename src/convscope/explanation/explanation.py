@@ -11,10 +11,12 @@ import numpy as np
 
 from convscope.data.dataset import read_samples
 from convscope.data.decoding import decode_file, decode_files
-from convscope.deployment.inside import Inside, open_inside
+from convscope.deployment.inside import Inside, Look, open_inside
+from convscope.deployment.neighbours import Neighbours, has_neighbours, neighbours_of
 from convscope.errors import FolderError, RecipeError
 from convscope.evaluation.evaluation import evaluate, images_of
 from convscope.explanation import figures
+from convscope.explanation.likeness import plot_neighbours
 from convscope.explanation.report import Drawing, Section, write_report
 from convscope.run import Run, open_run, read_json, read_table
 from convscope.terminal import plural, progress
@@ -63,6 +65,7 @@ def explain(
     """
     run = open_run(path)
     inside = open_inside(path)
+    neighbours = neighbours_of(inside.bundle) if has_neighbours(inside.bundle) else None
     target = None if class_name is None else _class_index(inside, class_name)
     chosen = [_named(inside, Path(image)) for image in images]
     held_out = _held_out(run, inside)
@@ -77,7 +80,7 @@ def explain(
         Section("Overview", "全貌", tuple(_overview(run, inside, held_out))),
         Section("Filters", "滤波器", tuple(_filters(inside, input_channel))),
         *(
-            Section(f"Image {photo.name}", "图像", tuple(_draw_inside(inside, photo, number, target)))
+            Section(f"Image {photo.name}", "图像", tuple(_draw_inside(inside, neighbours, photo, number, target)))
             for number, photo in enumerate(chosen or _one_per_class(held_out), 1)
         ),
     ]
@@ -140,8 +143,10 @@ def _filters(inside: Inside, input_channel: int) -> Iterator[Drawing]:
         yield Drawing(f"filters_{name}", f"Filters of {name}", "滤波器", figure)
 
 
-def _draw_inside(inside: Inside, photo: Photo, number: int, target: int | None) -> Iterator[Drawing]:
-    """One image: the scores of its classes, where the network looked, and what each block makes of it."""
+def _draw_inside(
+    inside: Inside, neighbours: Neighbours | None, photo: Photo, number: int, target: int | None
+) -> Iterator[Drawing]:
+    """One image: the scores of its classes, where the network looked, what it is like, what each block makes of it."""
     classes, look = inside.bundle.classes, inside.look(photo.image)
     index = int(look.probabilities.argmax()) if target is None else target
     scores = figures.plot_scores(look.probabilities, classes)
@@ -149,9 +154,24 @@ def _draw_inside(inside: Inside, photo: Photo, number: int, target: int | None) 
     name = classes[index]
     figure = figures.plot_heatmap(photo.image, look.heat[..., index], title=f"what speaks for {name}")
     yield Drawing(f"image{number}_heatmap", f"Where it looks for {name} (Grad-CAM)", "热力图", figure)
+    if neighbours is not None:
+        figure = _draw_neighbours(neighbours, photo, look)
+        yield Drawing(f"image{number}_neighbours", "The most similar training images", "最相似的训练图片", figure)
     for block, activation in look.activations.items():
         figure = figures.plot_activations(activation, title=f"{block}: {plural(activation.shape[2], 'channel')}")
         yield Drawing(f"image{number}_{block}", f"What {block} makes of it", "激活", figure)
+
+
+def _draw_neighbours(neighbours: Neighbours, photo: Photo, look: Look) -> Figure:
+    """The training images that the network finds most like a photo."""
+    (nearest,) = neighbours.nearest(look.features[np.newaxis])
+    return plot_neighbours(
+        photo.image,
+        neighbours.bundle.classes[int(look.probabilities.argmax())],
+        [neighbours.picture(each.place) for each in nearest],
+        labels=[each.label for each in nearest],
+        similarities=[each.similarity for each in nearest],
+    )
 
 
 def _held_out(run: Run, inside: Inside) -> list[Photo]:

@@ -18,6 +18,7 @@ from tiny_model import COLOURS, colour_model
 from convscope.data.image import read_image
 from convscope.deployment.bundle import Bundle, check_finite, open_bundle
 from convscope.deployment.inside import Inside
+from convscope.deployment.neighbours import NEIGHBOURS
 from convscope.deployment.pictures import data_uri, filter_grid, overlay, png_bytes
 from convscope.deployment.serving.service import ServiceSettings, open_service
 from convscope.errors import BundleError
@@ -187,6 +188,55 @@ def test_explanation_as_a_picture(client: httpx.Client) -> None:
     assert answer.headers["content-type"] == "image/png"
     shown = picture_of(data_uri(answer.content))
     np.testing.assert_array_equal(shown, overlay(picture_of(said["image"]), picture_of(said["heatmap"])))
+
+
+@pytest.fixture
+def learned(tmp_path: Path) -> Path:
+    """A run folder whose model carries training images: shades of red, green and blue."""
+    for colour, shades in {"red": (255, 200, 150), "green": (255, 200), "blue": (255, 200, 150)}.items():
+        (tmp_path / "data" / colour).mkdir(parents=True)
+        for shade in shades:
+            pixels = np.full((16, 16, 3), 40, np.uint8)
+            pixels[..., COLOURS.index(colour)] = shade
+            (tmp_path / "data" / colour / f"{shade}.png").write_bytes(encode(pixels))
+    return write_run(tmp_path / "run", learned=tmp_path / "data")
+
+
+def test_explanation_shows_similar_training_images(served: Served, learned: Path) -> None:
+    """Five at most, best first, each with class, similarity and its own picture; its folder need not be there."""
+    client = served(learned)
+    assert client.get("/info").json()["neighbours"] is True
+    pixels = np.full((8, 8, 3), 40, np.uint8)
+    pixels[..., 2] = 230
+    near = client.post("/explain", content=encode(pixels)).json()["neighbours"]
+    assert len(near) == 5
+    assert [each["label"] for each in near[:2]] == ["blue", "blue"]
+    similarities = [each["similarity"] for each in near]
+    assert similarities == sorted(similarities, reverse=True)
+    assert 0.99 < similarities[0] < 1
+    for each in near:
+        picture = picture_of(each["picture"])
+        assert picture.shape == (8, 8, 3)
+        assert COLOURS[picture.mean(axis=(0, 1)).argmax()] == each["label"]
+    assert len({each["picture"] for each in near}) == 5
+    as_picture = client.post("/explain", content=encode(pixels), headers={"Accept": "image/png"})
+    assert as_picture.headers["content-type"] == "image/png"
+
+
+def test_model_serves_without_its_training_images(served: Served, learned: Path) -> None:
+    """Whoever deletes them gives no photos away, and the rest is as it was."""
+    (learned / "model" / NEIGHBOURS).unlink()
+    client = served(learned)
+    assert client.get("/info").json()["neighbours"] is False
+    assert client.post("/explain", content=photo("red")).json()["neighbours"] == []
+
+
+def test_damaged_training_images_are_not_served(learned: Path) -> None:
+    """It is found before anybody asks."""
+    file = learned / "model" / NEIGHBOURS
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(BundleError, match=r"neighbours\.safetensors is damaged"):
+        open_service(learned, ServiceSettings())
 
 
 def test_filters_are_the_kernel(client: httpx.Client) -> None:

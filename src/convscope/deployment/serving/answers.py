@@ -57,8 +57,19 @@ class Block(BaseModel):
     picture: str
 
 
+class Neighbour(BaseModel):
+    """A training image that the image is like: a small PNG in a data URI, its class, the cosine of their features."""
+
+    picture: str
+    label: str
+    similarity: float
+
+
 class Explanation(BaseModel):
-    """Why the model answers so: what speaks for `class` where, as a layer over the image, and what each block sees."""
+    """Why the model answers so: what speaks for `class` where, as a layer over the image, and what each block sees.
+
+    `neighbours`: the most similar training images, best first; none where the model does not carry any.
+    """
 
     file: str
     label: str
@@ -68,7 +79,7 @@ class Explanation(BaseModel):
     image: str
     heatmap: str
     blocks: list[Block]
-    neighbours: list[Any]
+    neighbours: list[Neighbour]
 
 
 class Filters(BaseModel):

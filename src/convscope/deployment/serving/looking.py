@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convscope.deployment.inside import Inside
+from convscope.deployment.neighbours import Neighbours
 from convscope.deployment.pictures import data_uri, heat_layer, overlay, png_bytes, tile
 
 if TYPE_CHECKING:
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """How to look at an image: into which model, for which class (None: the most probable), and for what answer."""
+    """How to look at an image: into which model, for which class (None: the most probable), and for what answer.
+
+    `neighbours`: the training images among which the most similar ones are found; None: the model carries none.
+    """
 
     inside: Inside
+    neighbours: Neighbours | None
     class_name: str | None
     as_picture: bool
 
@@ -47,8 +52,21 @@ class Looking:
             "image": data_uri(png_bytes(image)),
             "heatmap": data_uri(png_bytes(layer)),
             "blocks": [_picture_block(name, maps) for name, maps in look.activations.items()],
-            "neighbours": [],
+            "neighbours": [] if self.neighbours is None else _picture_neighbours(self.neighbours, look.features),
         }
+
+
+def _picture_neighbours(neighbours: Neighbours, features: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """The training images that are most like the one with these features (width,)."""
+    (nearest,) = neighbours.nearest(features[np.newaxis])
+    return [
+        {
+            "picture": data_uri(png_bytes(neighbours.picture(each.place))),
+            "label": each.label,
+            "similarity": each.similarity,
+        }
+        for each in nearest
+    ]
 
 
 def _picture_block(name: str, maps: NDArray[np.float32]) -> dict[str, Any]:

@@ -112,13 +112,13 @@ async def explain(
     class_name: Annotated[str | None, Query(alias="class", description="whose heat map; else the label's")] = None,
     milliseconds: Deadline = None,
 ) -> Response:
-    """Show why the model answers so: where the heat is, what each block sees."""
+    """Show why the model answers so: where the heat is, what each block sees, which training images are alike."""
     service = service_of(request)
     inside = service.seen_inside()
     if class_name is not None and class_name not in service.bundle.classes:
         raise _unknown_class(class_name, service.bundle.classes)
     as_picture = "image/png" in request.headers.get("accept", "")
-    looking = Looking(inside, class_name, as_picture)
+    looking = Looking(inside, service.neighbours, class_name, as_picture)
     async with uploads(request, most=1) as (file,):
         (outcome,) = await service.batcher.answer([file.data], deadline=service.deadline(milliseconds), look=looking)
     check_readable(outcome)

@@ -9,6 +9,7 @@ from typing import Any
 
 from convscope.deployment.bundle import Bundle, open_bundle
 from convscope.deployment.inside import INSIDE, WEIGHTS, Inside, inside_of
+from convscope.deployment.neighbours import Neighbours, has_neighbours, neighbours_of
 from convscope.deployment.pictures import data_uri, filter_grid, png_bytes
 from convscope.deployment.serving.batching import Batcher
 from convscope.deployment.serving.bodies import MAX_BYTES, Room
@@ -53,11 +54,12 @@ class ServiceSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Service:
-    """A model under its name, its inside if it has one, and what requests go through."""
+    """A model under its name, its inside and its training images if it has them, and what requests go through."""
 
     name: str
     bundle: Bundle
     inside: Inside | None
+    neighbours: Neighbours | None
     settings: ServiceSettings
     batcher: Batcher
     room: Room
@@ -100,7 +102,7 @@ class Service:
             "channels": square.channels,
             "fit": square.fit,
             "inside": self.inside is not None,
-            "neighbours": False,
+            "neighbours": self.neighbours is not None,
             "limits": {"max_bytes": MAX_BYTES, "max_images": self.most_images},
         }
 
@@ -109,14 +111,15 @@ def open_service(model: Path, settings: ServiceSettings) -> Service:
     """Open a model to be served.
 
     Raises:
-        BundleError: it, or the inside that lies beside it, cannot be used.
+        BundleError: it, or what lies beside it, cannot be used.
     """
     bundle = open_bundle(model, threads=1)  # one for each worker of the queue, which has one for each core
     inside = inside_of(bundle) if bundle.path.with_name(INSIDE).is_file() else None
+    neighbours = neighbours_of(bundle) if inside is not None and has_neighbours(bundle) else None
     telemetry, room = Telemetry(), Room()
     batcher = Batcher(bundle, most_waiting=settings.queue, telemetry=telemetry)
     telemetry.watch(lambda: batcher.waiting, lambda: room.held)
-    return Service(name_of(bundle), bundle, inside, settings, batcher, room, telemetry)
+    return Service(name_of(bundle), bundle, inside, neighbours, settings, batcher, room, telemetry)
 
 
 def name_of(bundle: Bundle) -> str:
