@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageEnhance
 
 Pixels = NDArray[np.uint8]
 KINDS = ("bar", "disc", "ring")
@@ -49,6 +49,34 @@ def draw(kind: str, size: int, seed: int) -> Pixels:
         inside = np.abs(down * np.cos(angle) + right * np.sin(angle)) / size < 0.08
     image = np.where(inside[..., None], front, back) + random.normal(0, NOISE, (size, size, 3))
     return image.clip(0, 255).astype(np.uint8)
+
+
+def scene(size: int, seed: int) -> Pixels:
+    """Clouds of every size in random colours: as much detail as a photo has. Returns: (size, size, 3) uint8."""
+    random = np.random.default_rng([seed, 7])
+    image = np.zeros((size, size, 3))
+    for side in (2, 4, 8, 16, 32, 64):
+        cloud = Image.fromarray(random.integers(256, size=(side, side, 3), dtype=np.uint8))
+        image += (np.asarray(cloud.resize((size, size), Image.Resampling.BICUBIC), float) - 128) / side**0.5
+    return (128 + image * (45 / image.std())).clip(0, 255).astype(np.uint8)
+
+
+def near_copies(image: Pixels) -> dict[str, bytes]:
+    """Files of what people make of a picture, by name: saved again, resized, trimmed, brightened, marked, mirrored."""
+    plain = Image.fromarray(image)
+    width, height = plain.size
+    marked = plain.copy()
+    ImageDraw.Draw(marked).text((width * 0.6, height * 0.88), "(c) me", fill="white")
+    trimmed = plain.crop((width // 50, height // 50, width, height))
+    return {
+        "as PNG": encode(plain),
+        "quality 40": encode(plain, "JPEG", quality=40),
+        "half the size": encode(plain.resize((width // 2, height // 2), Image.Resampling.BICUBIC), "JPEG", quality=85),
+        "trimmed by 2 %": encode(trimmed, "JPEG", quality=90),
+        "brighter": encode(ImageEnhance.Brightness(plain).enhance(1.15), "JPEG", quality=90),
+        "marked": encode(marked, "JPEG", quality=90),
+        "mirrored": encode(plain.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "JPEG", quality=90),
+    }
 
 
 def write_folder(

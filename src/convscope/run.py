@@ -308,8 +308,8 @@ def write_json(path: Path, facts: Mapping[str, Any], *, over: bool = True) -> No
         file.write(text.encode("utf-8", NOT_UTF_8))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def read_json(path: Path, *, format: int = FORMAT) -> dict[str, Any]:
+    """Read a JSON object; `format` is the version that it has to have, where it says one.
 
     Raises:
         RunError: the file is missing, damaged, or of a format that this version does not know.
@@ -320,9 +320,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise RunError(
             found=f"{path}: {error}", expected="a JSON file of a run", fix="restore it, or train again"
         ) from None
-    if not isinstance(facts, dict) or facts.get("format", FORMAT) != FORMAT:
+    if not isinstance(facts, dict) or facts.get("format", format) != format:
         raise RunError(
-            found=f"{path} is of another format", expected=f"format {FORMAT}", fix="use the convscope that wrote it"
+            found=f"{path} is of another format", expected=f"format {format}", fix="use the convscope that wrote it"
         )
     return facts
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawing import draw, encode, refused_files, write_folder
+from drawing import draw, encode, near_copies, refused_files, scene, write_folder
 from stranger import Stranger
 
 from convscope.data.cache import Cache, cache_folder, clear_caches, fingerprint, list_caches, open_cache
@@ -71,9 +71,35 @@ def test_the_second_open_decodes_nothing(folder: Path, base: Path) -> None:
     second = open_cache(folder, PATHS, SQUARE, folder=base)
     assert (state(second), base.stat().st_mtime_ns) == before  # a build, even one in vain, would be seen in its folder
     assert (second.path, second.sha256, second.reasons) == (first.path, first.sha256, first.reasons)
+    assert second.groups == first.groups
     np.testing.assert_array_equal(second.images, first.images)
     with pytest.raises(ValueError, match="read-only"):
         second.images[0] = 0
+
+
+def test_near_duplicates_share_a_group_that_is_kept(folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index says which images are copies, and is asked the second time; others and refused ones bear their own."""
+    copies = {f"{name}.image.png": data for name, data in near_copies(scene(200, 1)).items()}
+    for name, data in (copies | {"broken.png": b"\x89PNG", "cut off.png": b"\x89PNG\r"}).items():
+        (folder / name).write_bytes(data)
+    paths = [*PATHS, "broken.png", "cut off.png", *copies]
+    for square in (Square(48), Square(48, "crop", 1)):
+        first = open_cache(folder, paths, square, folder=base)
+        assert first.groups[:8] == tuple(sha256[:16] for sha256 in first.sha256[:8])
+        assert set(first.groups[8:]) == {min(first.sha256[8:])[:16]}
+        monkeypatch.setattr("convscope.data.cache.near_groups", None)
+        assert open_cache(folder, paths, square, folder=base).groups == first.groups
+        monkeypatch.undo()
+
+
+def test_a_cache_of_the_format_before_is_made_again(folder: Path, base: Path) -> None:
+    """What an older convscope left under the same name, without groups, is not taken for whole."""
+    first = open_cache(folder, PATHS, SQUARE, folder=base)
+    facts = json.loads((first.path / "cache.json").read_text(encoding="utf-8"))
+    (first.path / "cache.json").write_text(json.dumps(facts | {"format": 1}), encoding="utf-8")
+    assert [count for _, count, _ in list_caches(base)] == [0]
+    assert open_cache(folder, PATHS, SQUARE, folder=base).groups == first.groups
+    assert [count for _, count, _ in list_caches(base)] == [6]
 
 
 def test_a_changed_file_makes_another_cache(folder: Path, base: Path) -> None:
@@ -279,4 +305,4 @@ def test_a_cache_says_its_format(folder: Path, base: Path) -> None:
     """cache.json has the format's version, so that a later convscope knows what it reads."""
     cache = open_cache(folder, PATHS, SQUARE, folder=base)
     facts = json.loads((cache.path / "cache.json").read_text(encoding="utf-8"))
-    assert (facts["format"], facts["images"], facts["shape"]) == (1, 6, [12, 12, 3])
+    assert (facts["format"], facts["images"], facts["shape"]) == (2, 6, [12, 12, 3])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawing import refused_files, write_folder
+from drawing import near_copies, refused_files, scene, write_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stranger import Stranger
@@ -17,6 +17,7 @@ from convscope.data.dataset import (
     Dataset,
     check_dataset,
     count_samples,
+    near_duplicates,
     open_dataset,
     read_samples,
     write_samples,
@@ -182,6 +183,23 @@ def test_one_image_of_each_class_leaves_nothing_to_validate_with(tmp_path: Path)
     dataset = open_dataset(tmp_path, RECIPE)
     check_dataset(dataset, max_refused=0.0)
     assert sample_of(dataset, "ring/000.png").split == "train"
+
+
+def test_near_duplicates_are_counted_and_kept_together(tmp_path: Path) -> None:
+    """Copies of a picture are one group, in one split, refused ones not among them; exact copies alone are none."""
+    write_folder(tmp_path, ("disc", "ring"), per_class=10, size=48)
+    os.link(tmp_path / "disc" / "000.png", tmp_path / "disc" / "exact copy.png")
+    recipe = RECIPE.with_changes({"image_size": 48})
+    assert near_duplicates(open_dataset(tmp_path, recipe)) == []
+    for name, data in near_copies(scene(200, 1)).items():
+        (tmp_path / "ring" / f"{name}.image.jpg").write_bytes(data)
+    (tmp_path / "ring" / "broken.jpg").write_bytes(data[:900])
+    dataset = open_dataset(tmp_path, recipe)
+    (group,) = near_duplicates(dataset)
+    assert len(group) == len(near_copies(scene(200, 1)))
+    assert len({sample.split for sample in group}) == 1
+    assert {sample.group for sample in group} == {min(sample.sha256 for sample in group)[:16]}
+    assert all(each.group == each.sha256[:16] for each in dataset.samples if each not in group)
 
 
 # data.csv

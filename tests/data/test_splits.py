@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convscope.data.splits import Sample, deal
+from convscope.data.splits import LARGE_GROUP, Sample, deal
 
 
 def samples(count: int, label: str = "cat", *, split: str = "", first: int = 0) -> list[Sample]:
@@ -145,3 +145,92 @@ def test_images_that_given_splits_share_are_refused_where_they_teach() -> None:
         "val/1": "validation",
         "test/0": "test",
     }
+
+
+def near(group: str, count: int, label: str = "cat", *, split: str = "", first: int = 0) -> list[Sample]:
+    """Different files of one group of near duplicates."""
+    numbers = range(first, first + count)
+    return [Sample(f"{group}/{n}.jpg", label, split, group, f"{group}{n}") for n in numbers]
+
+
+def test_near_duplicates_are_in_one_split() -> None:
+    """A group goes together, whatever the seed; who has none stays where they were without the groups."""
+    alone, groups = samples(100), [near(f"group{n}", 2 + n % 4) for n in range(60)]
+    for seed in range(5):
+        splits = dealt([*alone, *(each for group in groups for each in group)], seed=seed)
+        sides = [{splits[each.path] for each in group} for group in groups]
+        assert all(len(side) == 1 for side in sides)
+        assert {side.pop() for side in sides} == {"train", "validation"}
+        assert {path: splits[path] for path in dealt(alone, seed=seed)} == dealt(alone, seed=seed)
+
+
+def test_near_duplicates_of_two_classes_are_used_and_stay_together() -> None:
+    """They contradict nobody and are dealt once; a class with little else is trained and judged as far as it can."""
+    pairs = [[*near(f"pair{n}", 1), *near(f"pair{n}", 1, "dog", first=1)] for n in range(40)]
+    for seed in range(20):
+        splits = dealt([each for pair in pairs for each in pair] + samples(40), seed=seed)
+        assert all(len({splits[each.path] for each in pair}) == 1 for pair in pairs)
+        assert set(splits.values()) == {"train", "validation"}
+        few = [*pairs[0], *pairs[1], *samples(30)]  # two dogs, both nearly equal to cats
+        splits = dealt(few, seed=seed)
+        assert {splits["pair0/1.jpg"], splits["pair1/1.jpg"]} == {"train", "validation"}
+        only = [*near("pair", 1), *near("pair", 1, "dog", first=1), *samples(30)]
+        assert dealt(only, validation=0.9, seed=seed)["pair/1.jpg"] == "train"
+        assert dealt(only[:4], seed=seed)["pair/1.jpg"] == "train"  # cats need no validation of the only dog's
+
+
+def test_shares_are_kept_with_near_duplicates() -> None:
+    """Pairs are dealt like single images: the share of validation is what was asked for, up to chance."""
+    given = [each for n in range(2000) for each in near(f"group{n}", 2)] + samples(2000)
+    share = sum(split == "validation" for split in dealt(given).values()) / len(given)
+    assert abs(share - 0.16) < 5 * math.sqrt(0.16 * 0.84 / 3000) * math.sqrt(2)
+
+
+def test_near_duplicates_that_given_splits_share_are_refused_where_they_teach() -> None:
+    """What judges stays, and names itself; an exact copy is called equal, where there is one."""
+    test, validation, *train = near("group", 5, split="train")
+    given = [
+        replace(test, split="test", path="test"),
+        replace(validation, split="validation", path="validation"),
+        *train,
+        replace(test, path="copy"),
+        *samples(9, split="train"),
+        *samples(3, split="validation", first=9),
+    ]
+    splits = dealt(given)
+    assert (splits["test"], splits["validation"]) == ("test", "nearly equal to test in test")
+    assert {splits[each.path] for each in train} == {"nearly equal to test in test"}
+    assert splits["copy"] == "equal to test in test"
+    assert [splits[f"cat/{n}.jpg"] for n in range(12)] == ["train"] * 9 + ["validation"] * 3
+
+
+def test_undealt_near_duplicates_join_those_that_are_dealt() -> None:
+    """In a manifest, a copy of what validates validates."""
+    one, *others = near("group", 4)
+    splits = dealt([replace(one, split="validation"), *others, *samples(30)])
+    assert {splits[each.path] for each in (one, *others)} == {"validation"}
+
+
+def test_a_large_group_trains() -> None:
+    """More near duplicates than are worth judging by are learned from, whatever the seed; a smaller group may judge."""
+    for seed in range(30):
+        splits = dealt(near("large", LARGE_GROUP + 1) + samples(60), validation=0.5, seed=seed)
+        assert {splits[f"large/{n}.jpg"] for n in range(LARGE_GROUP + 1)} == {"train"}
+    sides = {
+        dealt(near("small", LARGE_GROUP) + samples(60), validation=0.5, seed=seed)["small/0.jpg"] for seed in range(9)
+    }
+    assert sides == {"train", "validation"}
+
+
+def test_a_group_that_is_most_of_a_class_is_dealt_image_by_image() -> None:
+    """Where a class looks like that, it is still judged; its exact copies stay together; given splits are kept."""
+    crowd = near("crowd", 200)
+    copies = [replace(each, path=f"copy {each.path}") for each in crowd]
+    splits = dealt([*crowd, *copies, *samples(100, "dog")])
+    counts = Counter(splits[each.path] for each in crowd)
+    assert 10 < counts["validation"] < 60
+    assert all(splits[each.path] == splits[f"copy {each.path}"] for each in crowd)
+    given = near("crowd", 50, split="train") + near("crowd", 30, split="validation", first=50)
+    assert Counter(dealt(given).values()) == {"train": 50, "validation": 30}
+    exact = [replace(each, path=f"{n}.jpg") for n, each in enumerate(near("same", 1) * 100)]
+    assert len({dealt(exact + samples(20))[f"{n}.jpg"] for n in range(100)}) == 1

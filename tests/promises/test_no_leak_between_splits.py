@@ -1,22 +1,25 @@
-"""The promise: no image is in two splits, and none moves because others came."""
+"""The promise: no image is in two splits, nor is a near duplicate of it, and none moves because others came."""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from drawing import draw, encode, write_folder
+from drawing import draw, encode, near_copies, scene, write_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convscope.data.dataset import Dataset, open_dataset
+from convscope.data.dataset import Dataset, near_duplicates, open_dataset
 from convscope.data.splits import Sample, deal
-from convscope.recipe import Recipe
+from convscope.recipe import Fit, Recipe
 
 RECIPE = Recipe(network="classic", image_size=8, filters=(4,), validation=0.2, test=0.2)
 TEXT = st.sampled_from("abcdef")
+CHANGES = sorted({*near_copies(scene(200, 0))} - {"as PNG"})
 
 
 def splits_of(dataset: Dataset) -> dict[str, str]:
@@ -135,11 +138,79 @@ def test_given_folders_that_share_images_are_parted(tmp_path: Path) -> None:
     assert all(len(splits) == 1 for splits in used.values())
 
 
-def test_the_same_pixels_in_another_file_are_not_called_equal(tmp_path: Path) -> None:
-    """What counts is the content of the file; images that only look alike are no matter of this promise."""
+def test_the_same_pixels_in_another_file_contradict_nobody(tmp_path: Path) -> None:
+    """Two classes may hold images that look the same: only equal files are refused, and the two are in one split."""
     write_folder(tmp_path, ("disc", "ring"), per_class=5, size=8)
     (tmp_path / "ring" / "alike.bmp").write_bytes(encode(draw("disc", 8, 0), "BMP"))
-    assert open_dataset(tmp_path, RECIPE).refused == ()
+    dataset = open_dataset(tmp_path, RECIPE)
+    assert dataset.refused == ()
+    assert splits_of(dataset)["ring/alike.bmp"] == splits_of(dataset)["disc/000.png"]
+
+
+@settings(max_examples=8)
+@given(
+    st.integers(0, 9999),
+    st.sampled_from([(48, 3, "stretch"), (64, 1, "stretch"), (96, 3, "crop")]),
+    st.lists(st.sets(st.sampled_from(CHANGES), min_size=1, max_size=3), min_size=10, max_size=10),
+)
+def test_no_near_duplicate_crosses(seed: int, square: tuple[int, int, Fit], changes: list[set[str]]) -> None:
+    """Whatever is saved again, resized, trimmed, brightened, marked or mirrored is in the split of its picture."""
+    with tempfile.TemporaryDirectory() as place:
+        for number in range(40):
+            picture = near_copies(scene(200, 1000 * seed + number))
+            folder = Path(place) / ("cat", "dog")[number % 2]
+            folder.mkdir(exist_ok=True)
+            (folder / f"{number}.png").write_bytes(picture["as PNG"])
+            for change in changes[number] if number < len(changes) else ():
+                (folder / f"{number} {change}.jpg").write_bytes(picture[change])
+        size, channels, fit = square
+        recipe = RECIPE.with_changes({"image_size": size, "channels": channels, "fit": fit, "seed": seed})
+        dataset = open_dataset(Path(place), recipe)
+    splits: dict[str, set[str]] = defaultdict(set)
+    for path, split in splits_of(dataset).items():
+        splits[Path(path).stem.split()[0]].add(split)
+    assert all(len(each) == 1 for each in splits.values())
+    assert set().union(*splits.values()) == {"train", "validation", "test"}
+    assert len({sample.group for sample in dataset.samples}) == 40
+    assert sum(map(len, near_duplicates(dataset))) == sum(len(each) + 1 for each in changes)
+
+
+def test_near_duplicates_across_given_folders_are_parted(tmp_path: Path) -> None:
+    """What a person's training folder has of a test picture, saved again, is not trained on, and the table says why."""
+    for split, first in (("train", 0), ("test", 50)):
+        for number in range(first, first + 12):
+            folder = tmp_path / split / ("cat", "dog")[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number}.png").write_bytes(encode(scene(64, number)))
+    leak = near_copies(scene(64, 50))["quality 40"]
+    (tmp_path / "train" / "dog" / "leak.jpg").write_bytes(leak)
+    dataset = open_dataset(tmp_path, RECIPE.with_changes({"image_size": 48}))
+    assert [(sample.path, sample.reason) for sample in dataset.refused] == [
+        ("train/dog/leak.jpg", "nearly equal to test/cat/50.png in test")
+    ]
+
+
+@settings(max_examples=100)
+@given(heaps(), st.dictionaries(TEXT, st.sampled_from("12")), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
+def test_no_group_is_ever_in_two_splits(heap: list[Sample], groups: dict[str, str], seed: int, test: float) -> None:
+    """However near duplicates are copied, labelled and dealt by hand: one group, one split, and a row for each."""
+    heap = [replace(sample, group=groups.get(sample.sha256, sample.group)) for sample in heap]
+    dealt = deal(heap, validation=0.3, test=test, seed=seed)
+    splits, labels = defaultdict(set), defaultdict(set)
+    for before, after in zip(heap, dealt, strict=True):
+        assert (after.path, after.group, after.sha256) == (before.path, before.group, before.sha256)
+        assert bool(after.reason) == (after.split == "")
+        if not after.reason:
+            splits[after.group].add(after.split)
+            labels[after.sha256].add(after.label)
+    assert all(len(each) == 1 for each in splits.values())
+    assert all(len(each) == 1 for each in labels.values())
+    usable = {
+        content
+        for content in {each.sha256 for each in heap}
+        if len({each.label for each in heap if each.sha256 == content}) == 1
+    }
+    assert {each.group for each in heap if each.sha256 in usable} == set(splits)
 
 
 @pytest.mark.realdata

@@ -110,6 +110,27 @@ def test_what_was_passed_over_is_told(told: Told) -> None:
     assert "class cat has" not in text
 
 
+def test_near_duplicates_are_counted_in_one_line(told: Told) -> None:
+    """How many images in how many groups; copies of one file, and refused ones, are no near duplicates."""
+
+    def like(group: str, sha256: str, split: str = "train", reason: str = "") -> Sample:
+        return Sample("a.png", "cat", split, group, sha256, reason)
+
+    copies = [like("a", "a1"), like("a", "a1"), like("b", "b1"), like("b", "b2", "", "nearly equal to b in test")]
+    assert "near" not in told(make_dataset([*copies[:3], sample("dog")]))
+    assert "near duplicates" not in told(make_dataset([*copies, sample("dog")]))
+    pair = [like("c", "c1"), like("c", "c2")]
+    assert "near duplicates: 2 images in 1 group, each in one split\n" in told(make_dataset([*copies, *pair]))
+    three = [like("d", f"d{n}", "validation") for n in range(3)]
+    assert "near duplicates: 5 images in 2 groups, each in one split\n" in told(make_dataset([*pair, *three]))
+    crowd = [like("e", f"e{n}", "train" if n else "validation") for n in range(30)]
+    text = told(make_dataset([*pair, *crowd]))
+    assert (
+        "near duplicates: 2 images in 1 group, each in one split; 30 images that fill a class: dealt one by one\n"
+        in text
+    )
+
+
 def test_many_classes_are_shortened(told: Told) -> None:
     """Of a thousand classes the first forty have a row, the rest are counted, and the sums hold for all."""
     samples = [sample(f"class{number:04d}") for number in range(1000)]

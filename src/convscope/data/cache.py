@@ -1,5 +1,7 @@
 """Every image decoded once, into one uint8 file with an index beside it, named by what went into it.
 
+Which images are near duplicates of each other is found then too, and stands in the index.
+
 The name is a fingerprint of the files (path, size, times) and of the decoding, so a changed image makes another cache.
 A cache appears by one rename when it is whole: a killed build leaves a folder that starts with a dot, which nobody
 reads and the next build on the same machine removes.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import errno
 import glob
 import hashlib
+import itertools
 import os
 import platform
 import shutil
@@ -23,6 +26,7 @@ import numpy as np
 import PIL
 
 from convscope.data.decoding import Square, decode_files
+from convscope.data.duplicates import near_groups, perceptual_hashes
 from convscope.data.image import READING
 from convscope.errors import CacheError, RunError
 from convscope.run import read_json, read_table, sync_folder, write_json, write_table
@@ -31,23 +35,28 @@ from convscope.terminal import progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT = 2  # to be counted up when other images are taken for near duplicates, too
 SPARE_BYTES = 256 * 1024**2  # what a build leaves free on the disk
 WRITE_BYTES = 4 * 1024**2  # pixels are written in pieces of this size
 PIXELS, INDEX, FACTS = "images.uint8", "index.csv", "cache.json"
+COLUMNS = ("sha256", "reason", "group")
+HASHED_AT_ONCE = 32  # images; one by one takes three times as long
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
     """Decoded images: row i of `images` is file i, all zeros where `reasons[i]` says why it was refused.
 
-    `images`: (files, size, size, channels) uint8, read-only memory map; `sha256[i]`: the file's content, "" if unread.
+    `images`: (files, size, size, channels) uint8, read-only memory map; `sha256[i]`: the file's content, "" if unread;
+    `groups[i]`: 16 digits that it shares with its copies and near duplicates, and with no other image; its own
+    SHA-256 begins with them if it has none, or was refused.
     """
 
     path: Path
     images: NDArray[np.uint8]
     sha256: tuple[str, ...]
     reasons: tuple[str, ...]
+    groups: tuple[str, ...]
 
 
 def cache_folder(chosen: Path | None = None) -> Path:
@@ -112,7 +121,8 @@ def _build(place: Path, root: Path, paths: Sequence[str], square: Square) -> Cac
     part.mkdir()
     try:
         rows = _decode_into(part / PIXELS, root, paths, square)
-        write_table(part / INDEX, ("sha256", "reason"), rows)
+        groups = _group(_map(part / PIXELS, len(paths), square), rows)
+        write_table(part / INDEX, COLUMNS, [(*row[:2], group) for row, group in zip(rows, groups, strict=True)])
         facts = {"images": len(paths), "shape": square.shape, "root": str(root), "index": _sha256(part / INDEX)}
         write_json(part / FACTS, {"format": FORMAT, **facts})
         _settle(part, place, len(paths), square)
@@ -124,19 +134,34 @@ def _build(place: Path, root: Path, paths: Sequence[str], square: Square) -> Cac
     return cache
 
 
-def _decode_into(file: Path, root: Path, paths: Sequence[str], square: Square) -> list[tuple[str, str]]:
-    """Write the pixels of every file in order; returns each one's hash and reason."""
-    rows: list[tuple[str, str]] = []
-    nothing = bytes(square.num_bytes)
+def _decode_into(file: Path, root: Path, paths: Sequence[str], square: Square) -> list[tuple[str, str, np.uint64]]:
+    """Write the pixels of every file in order; returns each one's SHA-256, reason, and perceptual hash."""
+    rows: list[tuple[str, str, np.uint64]] = []
+    nothing = np.zeros(square.shape, np.uint8)
     with file.open("wb", WRITE_BYTES) as pixels, progress("decoding images", len(paths), unit="images") as bar:
-        for each in decode_files((root / path for path in paths), square):
-            # plain writes: on a full disk they raise, where a memory map would end the process with SIGBUS
-            pixels.write(nothing if each.image is None else each.image.data)
-            rows.append((each.sha256, each.reason))
-            bar.advance()
+        decoded = decode_files((root / path for path in paths), square)
+        while some := list(itertools.islice(decoded, HASHED_AT_ONCE)):
+            images = np.stack([nothing if each.image is None else each.image for each in some])
+            pixels.write(
+                images.data
+            )  # plain writes: on a full disk they raise, where a memory map would end the process
+            hashes = perceptual_hashes(images)
+            rows += [(each.sha256, each.reason, hash) for each, hash in zip(some, hashes, strict=True)]
+            bar.advance(len(some))
         pixels.flush()
         os.fsync(pixels.fileno())
     return rows
+
+
+def _group(images: NDArray[np.uint8], rows: Sequence[tuple[str, str, np.uint64]]) -> list[str]:
+    """The group of every image; a refused one is in none but its own."""
+    names = ["" if reason else sha256[:16] for sha256, reason, _ in rows]
+    found = near_groups(images, np.array([hash for *_, hash in rows], np.uint64), names)
+    return [group or sha256[:16] for group, (sha256, *_) in zip(found, rows, strict=True)]
+
+
+def _map(file: Path, num_files: int, square: Square) -> NDArray[np.uint8]:
+    return np.memmap(file, np.uint8, mode="r", shape=(num_files, *square.shape))
 
 
 def _settle(part: Path, place: Path, num_files: int, square: Square) -> None:
@@ -155,15 +180,16 @@ def _settle(part: Path, place: Path, num_files: int, square: Square) -> None:
 def _open(place: Path, num_files: int, square: Square) -> Cache | None:
     """The cache in `place`; None where there is none, or not a whole one."""
     try:
-        if read_json(place / FACTS)["index"] != _sha256(place / INDEX):
+        if read_json(place / FACTS, format=FORMAT)["index"] != _sha256(place / INDEX):
             return None
         if (place / PIXELS).stat().st_size != num_files * square.num_bytes:
             return None
         index = read_table(place / INDEX)
-        images = np.memmap(place / PIXELS, np.uint8, mode="r", shape=(num_files, *square.shape))
+        sha256, reasons, groups = (tuple(row[column] for row in index) for column in COLUMNS)
+        images = _map(place / PIXELS, num_files, square)
     except (RunError, OSError, KeyError):
         return None
-    return Cache(place, images, tuple(row["sha256"] for row in index), tuple(row["reason"] for row in index))
+    return Cache(place, images, sha256, reasons, groups)
 
 
 def _check_room(base: Path, num_bytes: int) -> None:
@@ -205,7 +231,7 @@ def _sha256(file: Path) -> str:
 
 def _count_images(place: Path) -> int:
     try:
-        return int(read_json(place / FACTS)["images"])
+        return int(read_json(place / FACTS, format=FORMAT)["images"])
     except (RunError, KeyError, TypeError, ValueError):
         return 0
 

@@ -124,6 +124,15 @@ def count_samples(dataset: Dataset) -> Counter[tuple[str, str]]:
     return Counter((sample.label, "refused" if sample.reason else sample.split) for sample in dataset.samples)
 
 
+def near_duplicates(dataset: Dataset) -> list[list[Sample]]:
+    """The groups of usable samples that are nearly equal: each holds at least two different files."""
+    groups: dict[str, list[Sample]] = {}
+    for sample in dataset.samples:
+        if not sample.reason:
+            groups.setdefault(sample.group, []).append(sample)
+    return [group for group in groups.values() if len({sample.sha256 for sample in group}) > 1]
+
+
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:
     """Write data.csv: the whole listing, refused files included."""
     rows = [(each.path, each.label, each.split, each.group, each.sha256, each.status, each.reason) for each in samples]
@@ -160,8 +169,9 @@ def _join(listing: Listing, decoded: Cache) -> tuple[list[Sample], NDArray[np.ui
     """One sample per listed file; files refused before decoding come last, so that row i of the pixels is sample i."""
     samples: list[Sample] = []
     listed = [item for item in listing.items if not item.reason]
-    for item, sha256, reason in zip(listed, decoded.sha256, decoded.reasons, strict=True):
-        samples.append(Sample(item.path, item.label, item.split or "", sha256[:16], sha256, reason))
+    contents = zip(decoded.groups, decoded.sha256, decoded.reasons, strict=True)
+    for item, (group, sha256, reason) in zip(listed, contents, strict=True):
+        samples.append(Sample(item.path, item.label, item.split or "", group, sha256, reason))
     for item in listing.items:
         if item.reason:
             samples.append(Sample(item.path, item.label, "", "", "", item.reason))

@@ -60,12 +60,13 @@ def tell_dataset(dataset: Dataset, *, console: Console | None = None) -> None:
 def _tell_near_duplicates(dataset: Dataset) -> str:
     """How many images are nearly equal to another, in one line; "" where none is."""
     groups = near_duplicates(dataset)
-    if not groups:
-        return ""
-    told = f"near duplicates: {sum(map(len, groups)):,} images in {plural(len(groups), 'group')}, each in one split"
-    if crowds := find_crowds([sample for group in groups for sample in group], of=dataset.samples):
-        told += f", but for {crowds}"
-    return told
+    crowds = [group for group in groups if len({sample.split for sample in group}) > 1]
+    told = []
+    if kept := [group for group in groups if group not in crowds]:
+        told += [f"{sum(map(len, kept)):,} images in {plural(len(kept), 'group')}, each in one split"]
+    if crowds:
+        told += [f"{sum(map(len, crowds)):,} images that fill a class: dealt one by one"]
+    return f"near duplicates: {'; '.join(told)}" if told else ""
 
 
 def _class_table(dataset: Dataset) -> Table:
