@@ -52,7 +52,7 @@ DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
         "image_size": 224,
         "filters": (),
         "batch_size": 32,
-        "optimizer": "adam",
+        "optimizer": "lamb",
         "learning_rate": 2e-4,
         "schedule": "one-cycle",
         "weight_decay": 0.0,
