@@ -13,7 +13,7 @@ from numpy_network import cross_entropies, logits_of, softmax
 from convscope.models.catalog import build_network, read_weights, set_weights
 from convscope.recipe import Recipe
 from convscope.training.optimizer import Adam
-from convscope.training.step import Tally, make_evaluation_step, make_training_step
+from convscope.training.step import Tally, make_evaluation_step, make_inference, make_training_step
 
 pytestmark = pytest.mark.tensorflow
 
@@ -178,3 +178,15 @@ def test_learning_rate_is_that_of_the_call(model: Any) -> None:
     assert all((before[name] == array).all() for name, array in read_weights(model).items())
     step(*make_batch(4), RATE)
     assert all((before[name] != array).any() for name, array in read_weights(model).items())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_single_image_has_no_halves(count: int) -> None:
+    """In colour, as in grey, few images are judged and answered as the network answers them, one by one too."""
+    recipe = Recipe(network="classic", image_size=16, filters=(4, 4), dense_units=6)
+    network, tally = build_network(recipe, 3), Tally()
+    images = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), np.uint8)
+    expected = network(images, training=False).numpy()
+    np.testing.assert_allclose(make_inference(network)(images).numpy(), expected, atol=1e-6)
+    make_evaluation_step(network, tally)(images, np.zeros(count, np.int32))
+    assert tally.read()[0] == pytest.approx(-np.log(expected[:, 0]).mean(), rel=1e-5)

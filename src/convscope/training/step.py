@@ -89,23 +89,40 @@ def make_evaluation_step(model: Any, tally: Tally) -> EvaluationStep:
     """Add a batch's losses and right answers to `tally`; nothing learns."""
     logits_of = outputs_of(model, "logits")
 
-    def step(images: Any, labels: Any) -> None:
-        for some, truth in _halves(images, labels):
-            logits = logits_of(some, training=False)["logits"]
-            tally.add(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits), logits, truth)
+    def judge(images: Any, labels: Any) -> None:
+        logits = logits_of(images, training=False)["logits"]
+        tally.add(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), logits, labels)
 
-    compiled: EvaluationStep = _compiled(step, _batches_of(model), tf.TensorSpec((None,), tf.int32))
-    return compiled
+    def judge_halves(images: Any, labels: Any) -> None:
+        for half in _halves(images, labels):
+            judge(*half)
+
+    signature = _batches_of(model), tf.TensorSpec((None,), tf.int32)
+    return _by_length(_compiled(judge, *signature), _compiled(judge_halves, *signature))
 
 
 def make_inference(model: Any) -> Inference:
     """The network's answers, without learning."""
 
     def infer(images: Any) -> Any:
-        return tf.concat([model(half, training=False) for (half,) in _halves(images)], axis=0)
+        return model(images, training=False)
 
-    compiled: Inference = _compiled(infer, _batches_of(model))
-    return compiled
+    def infer_halves(images: Any) -> Any:
+        return tf.concat([infer(half) for (half,) in _halves(images)], axis=0)
+
+    return _by_length(_compiled(infer, _batches_of(model)), _compiled(infer_halves, _batches_of(model)))
+
+
+def _by_length(whole: Callable[..., Any], halves: Callable[..., Any]) -> Callable[..., Any]:
+    """What works on the halves of a batch where each has an image.
+
+    TensorFlow takes a wrong turn at a convolution of no images: the one of the other half is given a wrong input then.
+    """
+
+    def work(images: Any, *more: Any) -> Any:
+        return (halves if len(images) > 1 else whole)(images, *more)
+
+    return work
 
 
 def _halves(*batch: Any, batch_size: int | None = None) -> list[tuple[Any, ...]]:
