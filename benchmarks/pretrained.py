@@ -2,7 +2,7 @@
 
 Photos of dogs and cats, 4,000 of them held back by seed before anything else; heads are solved on draws of the rest,
 then all of the rest is learned from: the head alone, and fine-tuned within a budget. cifar10 is trained on and judged
-as it is split. Writes pretrained.json and pretrained.md after every part.
+as it is split. Writes pretrained.json after every part; `scripts/docs.py` makes the tables of the docs from it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ from convscope.defaults import EFFICIENTNET
 from convscope.models.catalog import build_network
 from convscope.models.frameworks import keras
 from convscope.randomness import generator
-from convscope.run import describe_environment, read_json, write_json, write_whole
-from convscope.terminal import clock, remarks
+from convscope.run import describe_environment, read_json, write_json
+from convscope.terminal import remarks
 from convscope.training.features import features_of
 from convscope.training.head import Head, solve_head
 
@@ -56,25 +56,22 @@ class Bench:
 
 
 def main() -> None:
-    """Measure, or only describe what was measured."""
+    """Measure part by part; parts that are not named keep their figures."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     words.add_argument("--budget", type=float, default=1800.0, help="seconds of the fine-tuning on all photos")
     words.add_argument("--out", type=Path, default=ROOT / "docs" / "decisions")
-    words.add_argument("--describe", action="store_true", help="measure nothing: make the page from the JSON")
     chosen = words.parse_args()
     file = chosen.out / "pretrained.json"
-    if not chosen.describe:
-        facts: Facts = read_json(file) if file.is_file() else {"format": 1}
-        facts["machine"] = describe_environment(DATA)
-        facts["machine"] |= {"data": "dogs-vs-cats, cifar10", "command": ["benchmarks/pretrained.py"]}
-        with tempfile.TemporaryDirectory(prefix="convscope-pretrained-") as work:
-            make_split(DATA / "dogs-vs-cats", Path(work) / "split", held_out=HELD_OUT, most=None, seed=0)
-            bench = Bench(Path(work) / "split", Path(work), chosen.budget)
-            for part in chosen.parts:
-                facts[part] = PARTS[part](bench)
-                write_json(file, facts)
-    write_whole(chosen.out / "pretrained.md", describe(read_json(file)))
+    facts: Facts = read_json(file) if file.is_file() else {"format": 1}
+    facts["machine"] = describe_environment(DATA)
+    facts["machine"] |= {"data": "dogs-vs-cats, cifar10", "command": ["benchmarks/pretrained.py"]}
+    with tempfile.TemporaryDirectory(prefix="convscope-pretrained-") as work:
+        make_split(DATA / "dogs-vs-cats", Path(work) / "split", held_out=HELD_OUT, most=None, seed=0)
+        bench = Bench(Path(work) / "split", Path(work), chosen.budget)
+        for part in chosen.parts:
+            facts[part] = PARTS[part](bench)
+            write_json(file, facts)
 
 
 def measure_extraction(bench: Bench) -> Facts:
@@ -174,52 +171,6 @@ PARTS: dict[str, Callable[[Bench], Facts]] = {
     "cifar10": measure_cifar10,
     "fine_tuned": partial(measure_all, fine_tuned=True),
 }
-
-
-def describe(facts: Facts) -> str:
-    """The page."""
-    machine = facts["machine"]
-    lines = [
-        "# What a network that has seen ImageNet gives\n",
-        "Made by `benchmarks/pretrained.py`; do not edit. The figures stand in `pretrained.json` beside this page.\n",
-        f"{machine['processor']}, {machine['cores']} cores. `efficientnet-lite0` with its default recipe; dogs and cats"
-        f" are judged on {HELD_OUT:,} photos that were held back from the start, cifar10 on its 1,000 test images."
-        " Nothing is averaged over mirror images.\n",
-        table_of(facts),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def table_of(facts: Facts) -> str:
-    """The figures beside what was asked for."""
-    lines = ["| figure | asked for | measured | n |", "| --- | ---: | ---: | ---: |"]
-    asked = {10: "94 %", 50: "96.5 %", 1000: "98.0 %"}
-    for per_class in DRAWS if "few" in facts else ():
-        values = [100 * row["accuracy"] for row in facts["few"]["rows"] if row["per_class"] == per_class]
-        cell = f"{mean(values):.2f} % (sd {stdev(values):.2f}, {min(values):.1f} to {max(values):.1f})"
-        lines.append(
-            f"| {per_class:,} photos of each class, head alone | {asked[per_class]} | {cell} | {len(values)} |"
-        )
-    for part, name, least in (("head", "head alone", "97.8 %"), ("fine_tuned", "fine-tuned", "98.7 %")):
-        if part in facts:
-            found = facts[part]
-            seconds = clock(found["seconds"])
-            lines.append(f"| all photos, {name}, after {seconds} | {least} | {interval(found['accuracy'])} | 1 |")
-    if "cifar10" in facts:
-        theirs, ours = (row["accuracy"] for row in facts["cifar10"]["rows"])
-        more = f"{100 * (ours['value'] - theirs['value']):+.1f} points: {interval(ours)} against {interval(theirs)}"
-        budget = clock(facts["cifar10"]["budget"])
-        lines.append(f"| cifar10 in {budget}, over `compact` in the same time | +10 points | {more} | 1 |")
-    if "extraction" in facts:
-        ratio, paces = facts["extraction"]["ratio"], facts["extraction"]["images_per_second"]
-        cell = f"{median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f}); {median(paces['ours']):.0f} images/s"
-        name = f"features at {TIMED_SIZE} px, images/s over those of `Model.predict`"
-        lines.append(f"| {name} | 1.5 | {cell} | {len(ratio)} |")
-    return "\n".join(lines)
-
-
-def interval(share: Facts) -> str:
-    return f"{100 * share['value']:.2f} % ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ def made_pages(root: Path) -> Iterator[tuple[str, str]]:
     """Every page that is made from the code or has tables made from figures, as it should be now."""
     for place, make in PAGES.items():
         yield place, make()
-    for name in tables.READMES:
+    for name in tables.PAGES:
         if (root / name).exists():
-            yield name, tables.fill(root / name)
+            yield name, tables.fill(root, name)
 
 
 # ---- pages made from the code

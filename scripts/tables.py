@@ -1,4 +1,4 @@
-"""The tables of figures in the READMEs, made from the JSON files that the benchmarks write into docs/decisions/."""
+"""The tables of figures in READMEs and docs, made from the JSON files that benchmarks write into docs/decisions/."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, stdev
 from typing import Any
 
-READMES = ("README.md", "README.zh-CN.md")
+PAGES = ("README.md", "README.zh-CN.md", "docs/guides/few-images.md", "docs/decisions/transfer.md")
 
 
-def fill(page: Path) -> str:
+def fill(root: Path, name: str) -> str:
     """The text of a page with the tables between its marks, `<!-- table NAME -->` and `<!-- end -->`, made anew."""
-    figures = page.parent / "docs" / "decisions"
+    page, figures = root / name, root / "docs" / "decisions"
 
     def make(match: re.Match[str]) -> str:
         facts = json.loads((figures / f"{match[2]}.json").read_text(encoding="utf-8"))
@@ -80,4 +80,33 @@ def _contender_cells(runs: list[dict[str, Any]], chinese: bool) -> tuple[str, ..
     return f"{seconds:.0f}", f"{median(values) * 100:.1f} %", between, f"{memory:.1f} GB"
 
 
-TABLES: dict[str, Callable[[dict[str, Any], bool], str]] = {"reference": reference_table, "fastest": fastest_table}
+ASKED = {10: "94 %", 50: "96.5 %", 1000: "98.0 %", "head": "97.8 %", "fine_tuned": "98.7 %"}
+
+
+def pretrained_table(facts: dict[str, Any], chinese: bool) -> str:
+    """What a network that has seen ImageNet comes to, from few photos and from all, beside what was asked for."""
+    titles = ("猫狗照片", "要求", "准确率", "范围") if chinese else ("dogs and cats", "asked for", "accuracy", "range")
+    lines = ["| " + " | ".join(titles) + " |", "| --- | ---: | ---: | ---: |"]
+    drawn: dict[int, list[float]] = {}
+    for row in facts["few"]["rows"]:
+        drawn.setdefault(row["per_class"], []).append(100 * row["accuracy"])
+    for count, values in drawn.items():
+        name = f"每类 {count:,} 张，只求解最后一层" if chinese else f"{count:,} photos of each class, the head alone"
+        draws = f"{len(values)} 次抽取" if chinese else f"{len(values)} draws"
+        between = f"{min(values):.1f} – {max(values):.1f} % ({draws}, sd {stdev(values):.2f})"
+        lines.append(f"| {name} | {ASKED[count]} | {mean(values):.2f} % | {between} |")
+    kinds = {"head": ("the head alone", "只求解最后一层"), "fine_tuned": ("fine-tuned", "微调")}
+    for part, names in kinds.items():
+        if found := facts.get(part):
+            seconds, figure = found["seconds"], found["accuracy"]
+            name = f"全部照片，{names[1]}，{seconds:,.0f} 秒" if chinese else f"all, {names[0]}, {seconds:,.0f} s"
+            between = f"{100 * figure['low']:.1f} – {100 * figure['high']:.1f} % (95 %)"
+            lines.append(f"| {name} | {ASKED[part]} | {100 * figure['value']:.2f} % | {between} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[dict[str, Any], bool], str]] = {
+    "reference": reference_table,
+    "fastest": fastest_table,
+    "pretrained": pretrained_table,
+}
