@@ -333,6 +333,12 @@ def test_history_has_two_panels_and_marks_the_best_epoch() -> None:
     assert np.array(curves["lowest validation loss"].get_xdata()).tolist() == [3, 3]
 
 
+def test_accuracy_ends_at_all() -> None:
+    """A single row that is all right, such as that of a solved head, makes no axis up to 104 %."""
+    _, accuracy = plot_history({"epoch": [0], "loss": [0.1], "accuracy": [1.0], "val_accuracy": [1.0]}).axes
+    assert 1 < accuracy.get_ylim()[1] < 1.02
+
+
 def test_history_of_one_epoch_without_validation_is_drawn() -> None:
     """One point, at a whole epoch, and no line for what was not measured."""
     loss, _ = plot_history({"epoch": [1], "loss": [0.7], "accuracy": [0.5], "val_loss": [None]}).axes

@@ -39,6 +39,7 @@ DOTS_PER_INCH = 120
 LAYOUT_PASSES = 2  # the second sees how much room the first left
 MOST_IMAGES = 24
 GRID_COLUMNS = 6
+MOST_ACCURACY = 1.01  # where the axis ends at most: a little over 100 %, so that a point there is seen whole
 MOST_SCORES = 10
 MOST_LABELLED_CLASSES = 40
 MOST_COUNTED_CLASSES = 20
@@ -272,6 +273,7 @@ def plot_history(history: Mapping[str, Sequence[float | None]]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)
     panels[1].yaxis.set_major_formatter(PercentFormatter(1.0))
+    panels[1].set_ylim(top=min(panels[1].get_ylim()[1], MOST_ACCURACY))
     losses = columns.get("val_loss", np.full(1, np.nan))
     if np.isfinite(losses).any():
         for axes in panels:
