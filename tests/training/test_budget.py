@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from drawing import write_folder
 
+from convscope.defaults import EFFICIENTNET
 from convscope.errors import RecipeError
+from convscope.models.catalog import build_network, count_operations
 from convscope.recipe import Recipe
+from convscope.training import budget
 from convscope.training.budget import fit_into, probe, shrink_into
 from convscope.training.checkpoint import Checkpoint
 from convscope.training.learner import Learner
@@ -98,12 +101,66 @@ def test_training_ends_in_its_time(shapes: Path, tmp_path: Path) -> None:
 
 def test_short_budgets_take_smaller_images(capsys: pytest.CaptureFixture[str]) -> None:
     """Where the time holds hardly an epoch the size is halved, and said so; where it holds many, it stays."""
-    short, long = (Recipe(image_size=256, budget=seconds) for seconds in (1e-4, 1e9))
+    short, long = (Recipe(network="compact", image_size=256, budget=seconds) for seconds in (1e-4, 1e9))
     small = shrink_into(short, 10_000)
     assert (small.image_size, small.sizes, small.budget) == (64, short.sizes, 1e-4)
     assert "taking 64 px (--no-shrink keeps it)" in " ".join(capsys.readouterr().err.split())
     assert shrink_into(long, 10_000).image_size == 256
     assert capsys.readouterr().err == ""
-    kept = Recipe(image_size=256, budget=1e-4, shrink=False)
+    kept = Recipe(network="compact", image_size=256, budget=1e-4, shrink=False)
     assert shrink_into(kept, 10_000).image_size == 256
-    assert shrink_into(Recipe(image_size=100, budget=1e-4), 10_000).image_size == 100  # half would be too small
+    least = Recipe(network="compact", image_size=100, budget=1e-4)
+    assert shrink_into(least, 10_000).image_size == 100  # half would be too small
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size", "expected"), [(1e-4, 224, 96), (1e9, 224, 224), (1e-4, 96, 96), (1e-4, 64, 64), (1e-4, 130, 98)]
+)
+def test_short_budgets_shrink_what_is_pretrained_by_steps(
+    capsys: pytest.CaptureFixture[str], seconds: float, size: int, expected: int
+) -> None:
+    """32 pixels at a time until the features leave time to learn from them, never below 96; what is done is said."""
+    recipe = Recipe(network=EFFICIENTNET, image_size=size, budget=seconds)
+    small = shrink_into(recipe, 10_000)
+    assert (small.image_size, small.budget) == (expected, seconds)
+    told = f"at {size} px: taking {expected} px (--no-shrink keeps it)"
+    assert (told in " ".join(capsys.readouterr().err.split())) == (expected < size)
+    assert shrink_into(recipe.with_changes({"shrink": False}), 10_000).image_size == size
+
+
+@pytest.mark.parametrize("size", [128, 192, 224])
+def test_features_may_take_half_of_a_budget(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """The largest size is taken whose features fit into half of the time, at the pace that was measured."""
+    monkeypatch.setattr(budget, "measure_operations", lambda _: 1e11)
+    recipe = Recipe(network=EFFICIENTNET, precision="float32")
+    operations = count_operations(build_network(recipe, 2, is_blank=True), size)
+    seconds = 1000 * operations / (budget.DEPTHWISE_PACE * 1e11) / budget.FEATURES_SHARE
+    for factor, expected in ((1.01, size), (0.99, size - 32)):
+        assert shrink_into(recipe.with_changes({"budget": factor * seconds}), 1000).image_size == expected
+
+
+@pytest.mark.slow
+def test_budget_that_the_features_use_up_leaves_the_head(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No step is taken, the person hears why, and the run is a finished one that can be asked to go on."""
+    recipe = Recipe(network=EFFICIENTNET, image_size=48, budget=0.01)
+    run = train(shapes, recipe, out=tmp_path / "run")
+    assert "no time left to fine-tune: the solved head is the model" in " ".join(capsys.readouterr().err.split())
+    assert run.is_finished
+    assert (run.recipe.steps, run.recipe.budget) == (0, None)
+    rows = run.history_file.read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "0"]
+    assert train(shapes, recipe, out=tmp_path / "run", resume=True).recipe == run.recipe
+
+
+@pytest.mark.slow
+def test_budget_of_a_pretrained_network_is_kept(shapes: Path, tmp_path: Path) -> None:
+    """What the features leave of the time goes into fine-tuning."""
+    run = train(shapes, Recipe(network=EFFICIENTNET, image_size=32, batch_size=8, budget=8), out=tmp_path / "run")
+    assert run.recipe.steps is not None
+    assert run.recipe.steps > 0
+    rows = run.history_file.read_text(encoding="utf-8").splitlines()
+    assert rows[1].split(",")[0] == "0"
+    assert int(rows[-1].split(",")[1]) == run.recipe.steps
+    assert float(rows[-1].split(",")[2]) < 60  # a busy machine may take its time

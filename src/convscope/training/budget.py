@@ -127,7 +127,7 @@ def probe(learner: Learner) -> tuple[dict[int, float], float]:
     """(seconds of a step by image size, seconds of an evaluation); compiles everything on the way."""
     before = learner.snapshot()
     steps = {size: _median_seconds(partial(learner.rehearse, size)) for size in learner.schedule.sizes}
-    learner.evaluate(most=1)  # compiles
+    learner.evaluate(most=2)  # compiles: each half of a batch has its image
     count = len(learner.dataset.rows("validation"))
     judge = _median_seconds(partial(learner.evaluate, most=PROBED_IMAGES), times=1)
     learner.go_back_to(before)
