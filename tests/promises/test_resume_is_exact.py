@@ -19,9 +19,12 @@ import pytest
 from drawing import write_folder
 from safetensors.numpy import load_file
 
+from convscope.defaults import EFFICIENTNET
 from convscope.errors import Interrupted
+from convscope.models import efficientnet
 from convscope.recipe import Recipe
 from convscope.run import Run
+from convscope.training import learner as learning
 from convscope.training.learner import Learner
 from convscope.training.training import train
 
@@ -48,6 +51,14 @@ COMPACT = Recipe(  # every image size, every augmentation, and moving statistics
     batch_size=4,
     epochs=12,
     patience=12,
+    seed=7,
+)
+PRETRAINED = Recipe(  # a head that is solved on features, then every weight
+    network=EFFICIENTNET,
+    precision="float32",
+    image_size=32,
+    batch_size=4,
+    epochs=6,
     seed=7,
 )
 WAIT_SECONDS = 120
@@ -159,7 +170,11 @@ def assert_same_end(run: Run, other: Run) -> None:
     ]
     arrays, wanted = (load_file(newest(each) / "arrays.safetensors") for each in (run, other))
     assert arrays.keys() == wanted.keys()
-    state = {"adam": {"adam/mean/logits/kernel", "adam/step"}, "muon": {"muon/momentum/block1_down_convolution/kernel"}}
+    state = {
+        "adam": {"adam/mean/logits/kernel", "adam/step"},
+        "lamb": {"lamb/mean/logits/kernel", "lamb/step"},
+        "muon": {"muon/momentum/block1_down_convolution/kernel"},
+    }
     assert {"weights/logits/kernel", "best/logits/kernel"} | state[run.recipe.optimizer] < arrays.keys()
     for key, array in arrays.items():
         assert (array.dtype, array.tobytes()) == (wanted[key].dtype, wanted[key].tobytes()), key
@@ -284,3 +299,35 @@ def test_compact_killed_at_a_random_moment(shapes: Path, tmp_path: Path) -> None
     train(shapes, out=run.path, resume=True)
     assert events(run).count("resume") == 2
     assert_same_end(run, uninterrupted)
+
+
+def test_pretrained_killed_at_a_random_moment(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL as soon as the head is solved, SIGKILL while all is fine-tuned, Ctrl-C, and then to the end: the same.
+
+    The end is reached without the package that the weights came from, and without a feature.
+    """
+    uninterrupted = train(shapes, PRETRAINED, out=tmp_path / "uninterrupted")
+    run = Run(tmp_path / "run")
+    for epochs in (1, 2):
+        child = start(shapes, run, recipe=PRETRAINED)
+        wait_for_epochs(run, epochs)
+        time.sleep(0.02)
+        child.kill()
+        code, _, err = end(child)
+        assert code == -signal.SIGKILL, err
+        assert not run.is_finished
+    assert history(run)[0]["epoch"] == "0"
+    monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(learning, "start_from_features", None)
+    threading.Thread(target=press_ctrl_c_at_the_next_epoch, args=(run,)).start()
+    with pytest.raises(Interrupted):
+        train(shapes, PRETRAINED, out=run.path, resume=True)
+    train(shapes, out=run.path, resume=True)
+    assert events(run).count("resume") >= 2
+    assert_same_end(run, uninterrupted)
+
+
+def press_ctrl_c_at_the_next_epoch(run: Run) -> None:
+    """Wait until an epoch more has ended, then do what Ctrl-C does."""
+    wait_for_epochs(run, 1)
+    os.kill(os.getpid(), signal.SIGINT)

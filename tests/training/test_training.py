@@ -17,8 +17,10 @@ import pytest
 from drawing import write_folder
 
 from convscope.data.dataset import open_dataset, read_samples
+from convscope.defaults import EFFICIENTNET
 from convscope.deployment.bundle import open_bundle
 from convscope.errors import FolderError, Interrupted, RecipeError, RunError
+from convscope.models import efficientnet
 from convscope.models.frameworks import tf
 from convscope.recipe import Recipe
 from convscope.run import Run, base_recipe
@@ -39,6 +41,7 @@ RECIPE = Recipe(
 )
 SHORT = replace(RECIPE, image_size=16, filters=(4, 4), dense_units=8, batch_size=16, epochs=2, patience=9)
 HASTY = replace(SHORT, filters=(8, 8), dense_units=32, learning_rate=0.01, epochs=100, patience=4)
+PRETRAINED = Recipe(network=EFFICIENTNET, image_size=32, batch_size=8, epochs=1, seed=1, precision="float32")
 COLUMNS = ["epoch", "step", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
 WEIGHTS = Path("model") / "weights.safetensors"
 
@@ -440,3 +443,70 @@ def test_recipe_of_a_damaged_run_is_refused(copy: Run, shapes: Path) -> None:
     copy.recipe_file.write_text("image_size = [")
     with pytest.raises(RecipeError, match="not TOML"):
         train(shapes, out=copy.path, resume=True)
+
+
+def test_head_alone_is_a_model(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With no epochs the solved head is the model: one row, epoch 0, one checkpoint, and the bundle answers so."""
+    recipe = replace(PRETRAINED, epochs=0)
+    run = train(few, recipe, out=tmp_path / "run")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "head solved on the features of" in said
+    assert "trained 0 steps in" in said
+    assert [(row["epoch"], row["step"], row["learning_rate"]) for row in history(run)] == [("0", "0", "0.0")]
+    assert [each["event"] for each in events(run)] == ["start", "epoch", "compared", "done"]
+    assert [each.name for each in run.checkpoints.iterdir()] == ["step-0000000000"]
+    loss, accuracy = judge_bundle(run, few, recipe)
+    (row,) = history(run)
+    assert (loss, accuracy) == pytest.approx((float(row["val_loss"]), float(row["val_accuracy"])), abs=0.02)
+    weights = (run.path / WEIGHTS).read_bytes()
+    assert train(few, out=run.path, resume=True).is_finished
+    assert (run.path / WEIGHTS).read_bytes() == weights
+    assert len(history(run)) == 1
+
+
+def test_fine_tuning_goes_on_from_the_head(few: Path, tmp_path: Path) -> None:
+    """The history has the head and each epoch; the model that is written is the one that was judged best."""
+    run = train(few, PRETRAINED, out=tmp_path / "run")
+    losses = [float(row["val_loss"]) for row in history(run)]
+    assert [row["epoch"] for row in history(run)] == ["0", "1"]
+    assert judge_bundle(run, few, PRETRAINED)[0] == pytest.approx(min(losses), abs=0.02)
+
+
+def test_fine_tuning_that_judges_worse_is_dropped_and_told(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a rate that tears the network apart, what is written is the solved head."""
+    run = train(few, replace(PRETRAINED, optimizer="adam", learning_rate=0.3), out=tmp_path / "run")
+    head, torn = (float(row["val_loss"]) for row in history(run))
+    assert torn > head
+    assert f"kept the solved head, which has the lowest validation loss, {head:.4f}" in capsys.readouterr().err
+    assert judge_bundle(run, few, PRETRAINED)[0] == pytest.approx(head, abs=0.02)
+
+
+def test_network_that_was_chosen_stays_chosen(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In Python the default recipe goes on with the network that the run began with, whatever it would be now."""
+    small = Recipe(image_size=16, batch_size=8, steps=2)
+    run = train(few, small, out=tmp_path / "small")
+    assert run.recipe.network == "compact"
+    assert "network: compact, since images of 16 px are too small" in capsys.readouterr().err
+    assert train(few, small, out=run.path, resume=True).recipe == run.recipe
+    assert "network: compact, since" not in capsys.readouterr().err
+
+    large = Recipe(weights="imagenet", image_size=32, batch_size=8, epochs=1)
+    run = train(few, large, out=tmp_path / "large")
+    assert run.recipe.network == EFFICIENTNET
+    monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
+    assert train(few, large, out=run.path, resume=True).recipe == run.recipe
+    with pytest.raises(RunError, match="network = 'classic', but"):
+        train(few, Recipe(network="classic", image_size=32), out=run.path, resume=True)
+
+
+def test_other_images_are_told_before_features_are_missed(few: Path, tmp_path: Path) -> None:
+    """A pretrained run whose images changed is refused in three parts, as every other is."""
+    run = train(few, replace(PRETRAINED, epochs=0), out=tmp_path / "run")
+    shutil.rmtree(few / "ring")
+    write_folder(few, ("ring", "bar"), per_class=5, size=20)
+    with pytest.raises(RunError, match="images changed, came or went"):
+        train(few, out=run.path, resume=True)
