@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convscope.models.catalog import build_network, outputs_of, read_weights, set_weights
+from convscope.models.catalog import (
+    build_network,
+    count_operations,
+    outputs_of,
+    random_states,
+    read_weights,
+    set_weights,
+    weights_of,
+)
+from convscope.models.frameworks import keras
 from convscope.recipe import Recipe
 
 pytestmark = pytest.mark.tensorflow
@@ -82,3 +91,62 @@ def test_weights_of_another_network_are_refused(model: Any, change: str) -> None
         weights["dense/bias"] = np.zeros(7, np.float32)
     with pytest.raises((KeyError, ValueError), match=r"bias|shape"):
         set_weights(model, weights)
+
+
+def test_names_of_weights_are_those_of_keras_where_these_are_ours(model: Any) -> None:
+    """What finished runs have saved can still be read: a layer's name and the weight's own, as Keras writes them."""
+    compact = build_network(Recipe(network="compact", image_size=32, filters=(4, 4, 4)), 2)
+    for each in (model, compact):
+        assert {name: id(weight) for name, weight in weights_of(each).items()} == {
+            weight.path: id(weight) for weight in each.weights
+        }
+
+
+def test_names_of_weights_leave_out_what_keras_counts() -> None:
+    """In a layer of one's own: weights without a name, and layers inside of it that were given none."""
+
+    class Own(keras.layers.Layer):  # type: ignore[misc]
+        def build(self, shape: tuple[int | None, ...]) -> None:
+            self.inner = [keras.layers.Dense(2), keras.layers.Dense(2)]
+            for layer in self.inner:
+                layer.build(shape)
+            self.one, self.two = (self.add_weight(shape=(1,)) for _ in range(2))
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.one + self.two
+
+    def built() -> Any:
+        image = keras.Input((4,), name="image")
+        return keras.Model(image, Own(name="own")(image))
+
+    names = list(read_weights(built()))
+    assert names == list(read_weights(built()))
+    assert names == [
+        "own/variable",
+        "own/variable_2",
+        "own/dense/kernel",
+        "own/dense/bias",
+        "own/dense/kernel_2",
+        "own/dense/bias_2",
+    ]
+
+
+def test_random_states_are_what_dropout_draws_from(model: Any) -> None:
+    """Set back, a network drops the same again; ours draw nothing."""
+    assert random_states(model) == {}
+    image = keras.Input((64,), name="image")
+    other = keras.Model(image, keras.layers.Dropout(0.5, name="drop")(image))
+    (state,) = random_states(other).values()
+    assert list(random_states(other)) == ["random/drop/1"]
+    ones, before = np.ones((1, 64), np.float32), state.numpy()
+    first = other(ones, training=True).numpy()
+    assert (other(ones, training=True).numpy() != first).any()
+    state.assign(before)
+    np.testing.assert_array_equal(other(ones, training=True), first)
+
+
+def test_operations_of_separable_convolutions_count() -> None:
+    """Both of their kernels, at every place: two operations for each product."""
+    image = keras.Input((8, 8, 3), name="image")
+    model = keras.Model(image, keras.layers.SeparableConv2D(5, 3, padding="same", name="one")(image))
+    assert count_operations(model, 8) == 2 * 64 * (9 * 3 + 3 * 5)

@@ -18,13 +18,37 @@ def networks() -> dict[str, Any]:
     from convscope.models.classic import classic
     from convscope.models.compact import compact
 
-    return {
+    return varied_heads() | {
         "classic": classic((32, 32, 3), 3, filters=(4, 5), dense_units=8, seed=1),
         "compact": compact((32, 32, 3), 3, filters=(4, 5, 6), seed=1),
     }
 
 
-@pytest.mark.parametrize("name", ["classic", "compact"])
+def varied_heads() -> dict[str, Any]:
+    """Networks of others whose heads have one of each layer that there is a rule for."""
+    from convscope.models.frameworks import keras
+
+    layers = keras.layers
+
+    def flattened(block: Any) -> Any:
+        tensor = layers.Dense(8, activation="relu")(layers.Dropout(0.5)(layers.Flatten()(block)))
+        tensor = layers.BatchNormalization(moving_mean_initializer="ones", moving_variance_initializer="ones")(tensor)
+        return layers.Activation("linear", name="features")(layers.ReLU(6)(tensor))
+
+    def highest(block: Any) -> Any:
+        tensor = layers.BatchNormalization(scale=False)(layers.GlobalMaxPooling2D()(block))
+        return layers.Activation("relu", name="features")(layers.GaussianNoise(0.5)(layers.Dense(6)(tensor)))
+
+    def build(head: Any) -> Any:
+        image = keras.Input((32, 32, 3), name="image")
+        block = layers.Conv2D(4, 5, strides=4, activation="relu", name="block1")(layers.Rescaling(1 / 50)(image))
+        return keras.Model(image, layers.Dense(3, name="logits")(head(block)))
+
+    keras.utils.set_random_seed(1)
+    return {"flattened": build(flattened), "highest": build(highest)}
+
+
+@pytest.mark.parametrize("name", ["classic", "compact", "flattened", "highest"])
 def test_evidence_is_block_times_gradient(name: str) -> None:
     """Of every class: relu of the sum over channels of the last block times the gradient of the class's logit by it."""
     from convscope.models.catalog import outputs_of
@@ -62,8 +86,8 @@ def test_head_that_is_not_known_is_told() -> None:
 
     image = keras.Input((8, 8, 3), name="image")
     block = keras.layers.Conv2D(2, 3, name="block1")(image)
-    pooled = keras.layers.GlobalMaxPooling2D(name="features")(block)
+    pooled = keras.layers.Dense(3, activation="tanh", name="features")(keras.layers.Flatten(name="flat")(block))
     model = keras.Model(image, keras.layers.Dense(2, name="logits")(pooled))
     outputs = outputs_of(model, "block1", *(layer.name for layer in head_of(model)))(np.zeros((1, 8, 8, 3)))
-    with pytest.raises(ValueError, match="GlobalMaxPooling2D 'features'"):
+    with pytest.raises(ValueError, match="Dense 'features'"):
         evidence(model, outputs)

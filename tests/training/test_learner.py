@@ -16,10 +16,13 @@ from numpy_network import cross_entropies, logits_of, softmax
 
 from convscope.data.dataset import Dataset
 from convscope.data.splits import Sample
+from convscope.defaults import EFFICIENTNET
 from convscope.deployment.bundle import open_bundle
 from convscope.errors import BundleError, FolderError, RecipeError
+from convscope.models import efficientnet
 from convscope.models.catalog import read_weights, set_weights
 from convscope.recipe import Recipe
+from convscope.training import learner as module
 from convscope.training.checkpoint import Checkpoint
 from convscope.training.learner import Learner
 from convscope.training.progress import Epoch
@@ -36,6 +39,10 @@ RECIPE = Recipe(
     learning_rate=0.003,
     precision="float32",  # so that figures agree with NumPy's on every processor
     seed=3,
+)
+
+PRETRAINED = Recipe(
+    network=EFFICIENTNET, image_size=32, batch_size=16, epochs=2, validation=0.25, precision="float32", seed=3
 )
 
 
@@ -380,3 +387,73 @@ def test_steps_beyond_the_plan_are_refused(dataset: Dataset) -> None:
     constant = Learner(dataset, RECIPE.with_changes({"schedule": "constant", "steps": 4}))
     constant.fit(steps=5)
     assert constant.step == 5
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(photos: Path) -> tuple[Learner, Checkpoint, Checkpoint]:
+    """A pretrained network after both of its epochs; its state before the first step, and in the second epoch."""
+    learner = Learner(photos, PRETRAINED)
+    begun = learner.snapshot()
+    learner.fit(steps=learner.steps_per_epoch + 1)
+    between = learner.snapshot()
+    learner.fit(steps=2 * learner.steps_per_epoch - learner.step)
+    return learner, begun, between
+
+
+def test_pretrained_network_begins_with_a_solved_head(fine_tuned: tuple[Learner, Checkpoint, Checkpoint]) -> None:
+    """Before its first step it is a model already: the history begins with epoch 0, judged as the network answers."""
+    learner, begun, _ = fine_tuned
+    assert [(row.epoch, row.step) for row in learner.history] == [(0, 0), (1, 2), (2, 4)]
+    first = learner.history[0]
+    assert (first.learning_rate, begun.step) == (0.0, 0)
+    assert begun.facts["best"] == begun.facts["history"][0] == asdict(first)
+    other = Learner(learner.dataset, PRETRAINED, checkpoint=begun)
+    judged = other.evaluate()
+    assert judged["accuracy"] == pytest.approx(first.val_accuracy, abs=1 / 15)
+    assert judged["loss"] == pytest.approx(first.val_loss, abs=0.02)
+    assert other.evaluate("train")["loss"] == pytest.approx(first.loss, abs=0.02)
+    assert first.loss < np.log(3) / 2  # of three classes
+    assert learner.has_solved_head
+    assert learner.keeps_best
+
+
+def test_going_on_needs_neither_weights_nor_features(
+    fine_tuned: tuple[Learner, Checkpoint, Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its state alone, at the start or in the middle, a pretrained training goes on to the same bits."""
+    learner, *states = fine_tuned
+    monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(module, "start_from_features", None)
+    for state in states:
+        other = Learner(learner.dataset, PRETRAINED, checkpoint=state)
+        assert bits(other.snapshot()) == bits(state)
+        other.fit(steps=learner.step - other.step)
+        assert bits(other.snapshot()) == bits(learner.snapshot())
+
+
+def test_fine_tuning_that_judges_worse_is_taken_back(fine_tuned: tuple[Learner, Checkpoint, Checkpoint]) -> None:
+    """At a rate that tears the network apart the best weights stay those of the head, to the bit."""
+    learner, begun, _ = fine_tuned
+    torn = Learner(learner.dataset, PRETRAINED.with_changes({"learning_rate": 3.0}), checkpoint=begun)
+    torn.fit(epochs=1)
+    assert not torn.history[-1].val_loss < torn.history[0].val_loss
+    assert torn.best == torn.history[0]
+    torn.restore_best()
+    weights = {f"weights/{name}": array for name, array in read_weights(torn.model).items()}
+    assert all(np.array_equal(array, begun.arrays[name]) for name, array in weights.items())
+
+
+def test_random_weights_begin_with_no_head(photos: Path) -> None:
+    """With weights `none` there is nothing to solve a head on: the history is empty, and the last weights count."""
+    learner = Learner(photos, PRETRAINED.with_changes({"weights": "none"}))
+    assert (learner.history, learner.best) == ([], None)
+    assert not learner.has_solved_head
+    assert not learner.keeps_best
+    assert learner.evaluate()["loss"] == pytest.approx(np.log(3))
+
+
+def test_network_is_chosen_for_the_images(photos: Path, dataset: Dataset) -> None:
+    """`auto` becomes a network, for a folder and for a data set that is open; its defaults are the recipe's."""
+    learner = Learner(photos, Recipe(image_size=32, steps=4))
+    assert learner.recipe == replace(Recipe(network="compact", image_size=32, steps=4), precision=learner.precision)
+    assert Learner(dataset, Recipe(image_size=16, channels=1)).recipe.network == "compact"

@@ -33,7 +33,7 @@ def load_network(run: Run) -> Network:
         BundleError: training is not finished. RunError: the weights are damaged, or not those of its model.
     """
     bundle = open_bundle(run.path)
-    model = build_network(run.recipe, len(bundle.classes))
+    model = build_network(run.recipe, len(bundle.classes), is_blank=True)
     file = run.model / WEIGHTS
     try:
         data = file.read_bytes()

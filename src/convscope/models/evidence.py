@@ -15,7 +15,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from convscope.models.blocks import Tensor, layers
-from convscope.models.frameworks import tf
+from convscope.models.frameworks import keras, tf
+
+POOLS = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
+UNCHANGED = (layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.Identity)  # where nothing learns
 
 
 def blocks_of(model: Any) -> tuple[str, ...]:
@@ -36,7 +39,7 @@ def evidence(model: Any, outputs: Mapping[str, Tensor]) -> Tensor:
     """What speaks for each class, and where.
 
     Args:
-        model: a `keras.Model` whose head is made of dense layers, ReLU, and one flattening or global average.
+        model: a `keras.Model` whose head is made of what `has_rule` knows.
         outputs: what the last block and each layer of the head answered, by name.
 
     Returns: (B, h, w, classes) float32 at the places of the last block, 0 or more, in logits.
@@ -52,15 +55,35 @@ def evidence(model: Any, outputs: Mapping[str, Tensor]) -> Tensor:
     return tf.nn.relu(tf.matmul(block[..., tf.newaxis, :], gradient)[..., 0, :])  # sums over the block's channels
 
 
+def has_rule(layer: Any) -> bool:
+    """Whether a heat map leads through a layer of this kind."""
+    if isinstance(layer, layers.ReLU):
+        return not layer.negative_slope and not layer.threshold
+    if isinstance(layer, (layers.Dense, layers.Activation)):
+        return layer.activation in (keras.activations.relu, keras.activations.linear)
+    return isinstance(layer, (*UNCHANGED, layers.BatchNormalization, layers.Flatten, *POOLS))
+
+
 def _before(layer: Any, gradient: Tensor, output: Tensor, block: Tensor) -> Tensor:
     """The gradient by a layer's input (B, ..., classes), from that by its output."""
-    if isinstance(layer, layers.ReLU):
-        return gradient * tf.cast(output > 0, gradient.dtype)[..., tf.newaxis]
+    if not has_rule(layer):
+        raise ValueError(f"no heat map through {type(layer).__name__} {layer.name!r}")
+    if isinstance(layer, layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu:
+        most = getattr(layer, "max_value", None)
+        passes = output > 0 if most is None else (output > 0) & (output < most)
+        gradient = gradient * tf.cast(passes, gradient.dtype)[..., tf.newaxis]
     if isinstance(layer, layers.Dense):
         return tf.matmul(layer.kernel.value, gradient)
+    if isinstance(layer, layers.BatchNormalization):
+        scale = tf.math.rsqrt(layer.moving_variance.value + layer.epsilon)
+        return gradient * (scale * layer.gamma.value if layer.scale else scale)[:, tf.newaxis]
     _, height, width, channels = block.shape
     if isinstance(layer, layers.Flatten):
         return tf.reshape(gradient, (-1, height, width, channels, gradient.shape[-1]))
     if isinstance(layer, layers.GlobalAveragePooling2D):
         return gradient[:, tf.newaxis, tf.newaxis] / (height * width)  # each place has the same part in the mean
-    raise ValueError(f"no heat map through {layer.__class__.__name__} {layer.name!r}")
+    if isinstance(layer, layers.GlobalMaxPooling2D):
+        highest = tf.cast(block == output[:, tf.newaxis, tf.newaxis], gradient.dtype)  # (B, h, w, c)
+        shared = highest / tf.reduce_sum(highest, axis=(1, 2), keepdims=True)  # by places that are equally high
+        return shared[..., tf.newaxis] * gradient[:, tf.newaxis, tf.newaxis]
+    return gradient

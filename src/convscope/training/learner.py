@@ -20,14 +20,14 @@ from convscope.data.dataset import Dataset, check_dataset, open_dataset
 from convscope.data.scaling import images_at
 from convscope.deployment.sealing import seal_model
 from convscope.errors import FolderError, RecipeError
-from convscope.models.catalog import build_network, read_weights, set_weights
+from convscope.models.catalog import build_network, random_states, read_weights, set_weights, weights_of
 from convscope.models.compact import whiten
 from convscope.randomness import generator
 from convscope.recipe import Recipe
 from convscope.training.checkpoint import Checkpoint
 from convscope.training.choice import settle_network
 from convscope.training.interruption import stop_requests
-from convscope.training.optimizer import Adam, Muon, NesterovSGD, Optimizer
+from convscope.training.optimizer import Adam, Lamb, Muon, NesterovSGD, Optimizer
 from convscope.training.precision import choose_precision
 from convscope.training.progress import Display, Epoch
 from convscope.training.schedule import Schedule
@@ -322,7 +322,7 @@ class Learner:
         self.best = None if best is None else Epoch(**best)
 
     def _variables(self) -> dict[str, Any]:
-        return self._optimizer.state | self._tally.state
+        return self._optimizer.state | self._tally.state | random_states(self.model)
 
     def _images(self, size: int) -> NDArray[np.uint8]:
         """The data set's images at a size, scaled or opened once."""
@@ -348,12 +348,12 @@ class Learner:
         )
 
     def _make_optimizer(self) -> Optimizer:
-        weights = self.model.trainable_weights
-        variables, names = [weight.value for weight in weights], [weight.path for weight in weights]
+        learned = {name: weight.value for name, weight in weights_of(self.model).items() if weight.trainable}
+        variables, names = list(learned.values()), list(learned)
         if self.recipe.optimizer == "adam":
             return Adam(variables, names)
-        kind = Muon if self.recipe.optimizer == "muon" else NesterovSGD
-        return kind(variables, names, weight_decay=self.recipe.weight_decay)
+        kinds: dict[str, type[Lamb | Muon | NesterovSGD]] = {"lamb": Lamb, "muon": Muon, "sgd": NesterovSGD}
+        return kinds[self.recipe.optimizer](variables, names, weight_decay=self.recipe.weight_decay)
 
 
 def plan(recipe: Recipe, steps_per_epoch: int) -> Schedule:

@@ -1,0 +1,163 @@
+"""The promise: whatever network is chosen, all that convscope does with one it does with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawing import KINDS, write_folder
+from safetensors.numpy import load_file
+
+from convscope.deployment.bundle import open_bundle
+from convscope.deployment.exporting.conversion import convert
+from convscope.deployment.exporting.converter import Order
+from convscope.deployment.inside import open_inside
+from convscope.explanation.explanation import explain
+from convscope.explanation.network import load_network
+from convscope.models.catalog import build_network, outputs_of, read_weights
+from convscope.models.evidence import blocks_of
+from convscope.models.frameworks import keras
+from convscope.recipe import Recipe
+from convscope.run import Run
+from convscope.training.checkpoint import load_checkpoint
+from convscope.training.learner import Learner
+from convscope.training.training import train
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+TOLERANCE = 1e-5
+CHOICES: dict[str, dict[str, Any]] = {
+    "classic": {"filters": (4, 6), "dense_units": 8},
+    "compact": {"filters": (4, 6, 8)},
+    "efficientnet-lite0": {"weights": "none"},
+    "keras:MobileNet": {"weights": "a file"},
+    "homemade:network": {},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network's recipe, the images that it learns from, and a run of it."""
+
+    recipe: Recipe
+    data: Path
+    run: Run
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 drawings of three shapes."""
+    return write_folder(tmp_path_factory.mktemp("shapes"), per_class=8, size=32)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stands for weights that were learned before."""
+    file = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
+    core = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3))
+    for layer in core.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(np.full(layer.gamma.shape, 2.0))  # so that something comes out at the end
+    core.save_weights(file)
+    return file
+
+
+@pytest.fixture(scope="module", params=CHOICES)
+def case(request: pytest.FixtureRequest, shapes: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Each kind of network, small, after two epochs of two steps."""
+    network: str = request.param
+    choices = CHOICES[network] | ({"weights": str(weights)} if CHOICES[network].get("weights") == "a file" else {})
+    recipe = Recipe(network=network, image_size=32, batch_size=8, steps=4, precision="float32", seed=3, **choices)
+    return Case(recipe, shapes, train(shapes, recipe, out=tmp_path_factory.mktemp("runs") / "run"))
+
+
+def images_of(case: Case) -> np.ndarray:
+    """Noise that the network has not seen."""
+    size = case.recipe.image_size
+    return np.random.default_rng(0).integers(0, 256, (9, size, size, 3), np.uint8)
+
+
+def test_first_answers_are_probabilities_from_named_layers(case: Case) -> None:
+    """Bytes become blocks (B, h, w, c), features (B, d), logits and probabilities (B, classes), the last in float32."""
+    model = build_network(case.recipe, 4)
+    assert (model.input.name, model.input.dtype) == ("image", "uint8")
+    blocks = blocks_of(model)
+    assert blocks == tuple(f"block{number}" for number in range(1, len(blocks) + 1))
+    answers = outputs_of(model, *blocks, "features", "logits", "probabilities")(images_of(case), training=False)
+    assert {len(answers[name].shape) for name in blocks} == {4}
+    sides = [answers[name].shape[1] for name in blocks]
+    assert sides == sorted(sides, reverse=True)
+    assert (len(answers["features"].shape), answers["features"].dtype) == (2, "float32")
+    assert tuple(answers["logits"].shape) == tuple(answers["probabilities"].shape) == (9, 4)
+    assert answers["probabilities"].dtype == "float32"
+    np.testing.assert_allclose(np.asarray(answers["probabilities"]).sum(axis=1), 1, atol=1e-6)
+    assert np.asarray(answers["probabilities"]).min() >= 0
+
+
+def test_first_weights_follow_from_the_seed(case: Case) -> None:
+    """Built twice, a network has the same weights under the same names."""
+    one, two = (read_weights(build_network(case.recipe, 4)) for _ in range(2))
+    assert list(one) == list(two)
+    assert all((one[name] == two[name]).all() for name in one)
+
+
+def test_training_that_was_interrupted_ends_in_the_same_bits(case: Case) -> None:
+    """From the checkpoint in the middle another learner comes to the state of the run, to the bit, and has learned."""
+    middle, end = sorted(case.run.checkpoints.iterdir())
+    checkpoint = load_checkpoint(shutil.copytree(middle, case.run.path / "before" / middle.name).parent, tell=print)
+    assert checkpoint is not None
+    learner = Learner(case.data, case.run.recipe, checkpoint=checkpoint)
+    learner.fit(steps=case.recipe.num_steps(1) - checkpoint.step)
+    arrays, expected = learner.snapshot().arrays, load_file(end / "arrays.safetensors")
+    assert arrays.keys() == expected.keys()
+    assert {name for name in arrays if arrays[name].tobytes() != expected[name].tobytes()} == set()
+    kernels = [name for name in arrays if name.startswith("weights/") and name.endswith("kernel")]
+    moved = [name for name in kernels if (checkpoint.arrays[name] != expected[name]).any()]
+    assert len(kernels) - len(moved) <= (case.recipe.network == "compact")  # whose first one stays as it was made
+
+
+def test_bundle_answers_as_the_network_that_is_built_again(case: Case) -> None:
+    """Probabilities agree to 1e-5, from a network that knows nothing but the recipe and the weights of the run."""
+    network = load_network(case.run)
+    bundle = open_bundle(case.run.path)
+    assert network.classes == bundle.classes == KINDS
+    expected = network.model(images_of(case), training=False).numpy()
+    np.testing.assert_allclose(bundle.predict(images_of(case)), expected, rtol=0, atol=TOLERANCE)
+    assert json.loads((case.run.model / "model.json").read_text(encoding="utf-8"))["network"] == case.recipe.network
+
+
+def test_inside_shows_blocks_heat_and_filters(case: Case) -> None:
+    """Every block of an image, what speaks for each class at the places of the last one, and the first filters."""
+    inside = open_inside(case.run.path)
+    look = inside.look(images_of(case)[0])
+    last = look.activations[inside.blocks[-1]]
+    assert look.heat.shape == (*last.shape[:2], len(KINDS))
+    assert np.isfinite(look.heat).all()
+    assert look.heat.min() >= 0
+    name, filters = inside.first_filters()
+    assert filters.ndim == 4
+    model = load_network(case.run).model
+    np.testing.assert_array_equal(filters, read_weights(model)[f"{name}/kernel"])
+    activations = outputs_of(model, inside.blocks[0])(images_of(case)[:1], training=False)[inside.blocks[0]]
+    np.testing.assert_allclose(look.activations[inside.blocks[0]], activations[0], rtol=1e-4, atol=1e-4)
+
+
+def test_export_answers_as_the_bundle(case: Case, tmp_path: Path) -> None:
+    """As a SavedModel it says what the bundle says."""
+    order = Order(to="savedmodel", run=str(case.run.path), folder=str(tmp_path), calibration="")
+    answers = convert(order, lambda _: None).answer(images_of(case))
+    np.testing.assert_allclose(answers, open_bundle(case.run.path).predict(images_of(case)), rtol=0, atol=TOLERANCE)
+
+
+def test_explain_draws_it(case: Case, tmp_path: Path) -> None:
+    """The page has the heat map and every block of an image."""
+    image = next(case.data.rglob("*.png"))
+    page = explain(case.run.path, [image], out=tmp_path).read_text(encoding="utf-8")
+    drawn = {file.stem for file in (tmp_path / "figures").iterdir()}
+    assert {"image1_heatmap", *(f"image1_{block}" for block in open_inside(case.run.path).blocks)} < drawn
+    assert "Grad-CAM" in page
