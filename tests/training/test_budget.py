@@ -155,12 +155,14 @@ def test_budget_that_the_features_use_up_leaves_the_head(
 
 
 @pytest.mark.slow
-def test_budget_of_a_pretrained_network_is_kept(shapes: Path, tmp_path: Path) -> None:
-    """What the features leave of the time goes into fine-tuning."""
-    run = train(shapes, Recipe(network=EFFICIENTNET, image_size=32, batch_size=8, budget=8), out=tmp_path / "run")
-    assert run.recipe.steps is not None
-    assert run.recipe.steps > 0
-    rows = run.history_file.read_text(encoding="utf-8").splitlines()
-    assert rows[1].split(",")[0] == "0"
-    assert int(rows[-1].split(",")[1]) == run.recipe.steps
-    assert float(rows[-1].split(",")[2]) < 60  # a busy machine may take its time
+def test_what_the_features_leave_goes_into_fine_tuning(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seconds that are left hold steps; none, or too few for one, leave the head as it is. Probing leaves no trace."""
+    learner = Learner(shapes, Recipe(network=EFFICIENTNET, image_size=32, batch_size=8, validation=0.25))
+    assert learner.seconds > 0
+    before = bits(learner.snapshot())
+    assert fit_into(learner, 600) > fit_into(learner, 60) > 0
+    capsys.readouterr()
+    for seconds in (0.001, 0.0, -5.0):
+        assert fit_into(learner, seconds) == 0
+        assert "no time left to fine-tune: the solved head is the model" in " ".join(capsys.readouterr().err.split())
+    assert bits(learner.snapshot()) == before
