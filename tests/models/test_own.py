@@ -143,7 +143,7 @@ WRONG = {
     "return keras.Model(image, layers.Dense(3)(layers.Dense(2, activation='gelu')(vector)))": "no heat map leads",
     "tensor = layers.Conv2D(8, 3, groups=2)(tensor)\n"
     "return keras.Model(image, layers.Dense(3)(layers.Flatten()(tensor)))": "ONNX does not have: .*PartitionedCall",
-    "return keras.Sequential([layers.Flatten(), layers.Conv2D(2, 3)])": "layers that do not fit on each other",
+    "return keras.Sequential([layers.Flatten(), layers.Conv2D(2, 3)])": "layers that do not fit .*min_ndim=4",
     "class Half(layers.Layer):\n"
     "    factor = 1\n"
     "    def call(self, inputs):\n"
@@ -194,3 +194,11 @@ def test_features_are_a_vector_and_logits_are_linear() -> None:
     answers = outputs_of(model, "features", "logits", "probabilities")(IMAGES, training=False)
     assert tuple(answers["features"].shape) == (4, 12)
     np.testing.assert_allclose(keras.ops.softmax(answers["logits"]), answers["probabilities"], atol=1e-6)
+
+
+def test_nothing_is_written_beside_the_module(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The person's folder is as it was: Python leaves nothing that it compiled there."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    own_network(write(ENDS["linear"]), SHAPE, 3)
+    assert {file.suffix for file in tmp_path.iterdir()} == {".py"}
+    assert not sys.dont_write_bytecode

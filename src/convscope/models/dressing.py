@@ -104,8 +104,10 @@ def describe(operation: Any) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What an error says, in one line; Keras writes in bold, and begins with where it was."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()]
+    said = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
+    return said[0] if said else type(error).__name__
 
 
 def freeze_normalization(model: Any) -> None:

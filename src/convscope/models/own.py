@@ -90,14 +90,16 @@ def _call(name: str, image_size: int, num_classes: int) -> Any:
 
 @contextmanager
 def _importable_here() -> Iterator[None]:
-    """Look for modules in the current folder too, which a program that is installed does not."""
-    here = os.getcwd()
+    """Look for modules in the current folder too, which a program that is installed does not; write nothing there."""
+    here, before = os.getcwd(), sys.dont_write_bytecode
     sys.path.insert(0, here)
+    sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:
         yield
     finally:
         sys.path.remove(here)
+        sys.dont_write_bytecode = before
 
 
 def _said(error: Exception) -> str:
