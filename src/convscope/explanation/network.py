@@ -1,4 +1,8 @@
-"""The network of a finished run, rebuilt from its recipe and weights; no graph or code is ever loaded from a file."""
+"""The network of a finished run, rebuilt from its recipe and weights; no graph or code is loaded from the run.
+
+A recipe may name a function of the person's own, `module:function`: that is imported from where they work, as when the
+run was trained.
+"""
 
 from __future__ import annotations
 
