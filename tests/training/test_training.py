@@ -483,6 +483,14 @@ def test_fine_tuning_that_judges_worse_is_dropped_and_told(
     assert judge_bundle(run, few, PRETRAINED)[0] == pytest.approx(head, abs=0.02)
 
 
+@pytest.mark.parametrize("network", ["keras:ResNet5", "no_such_module:small"])
+def test_wrong_network_is_told_before_images_are_decoded(shapes: Path, tmp_path: Path, network: str) -> None:
+    """A slip in its name costs no minutes of decoding: no cache has been begun."""
+    with pytest.raises(RecipeError, match=network):
+        train(shapes, Recipe(network=network), out=tmp_path / "run", cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_network_that_was_chosen_stays_chosen(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from convscope.data.dataset import check_dataset, count_images, open_dataset, read_samples, write_samples
-from convscope.defaults import AUTO
+from convscope.defaults import AUTO, KERAS
 from convscope.errors import Interrupted, RunError
+from convscope.models.catalog import build_network
 from convscope.recipe import LENGTHS, Recipe
 from convscope.run import (
     Run,
@@ -35,6 +36,7 @@ from convscope.training.interruption import stop_requests
 from convscope.training.learner import Learner
 from convscope.training.progress import Epoch, tell_dataset
 
+FEWEST_CLASSES = 2
 CHECKPOINT_SECONDS = 60.0  # between epochs; what a kill can cost. Writing one takes 0.1 s for 2 million weights
 MAY_CHANGE = ("epochs", "steps", "patience", "license")  # how long to train is open until the end
 
@@ -66,6 +68,8 @@ def train(
     if old is None and out is not None:
         check_free(Path(out))  # now, not after the images are decoded
     recipe = settle_network(recipe or Recipe(), Path(data)) if old is None else _recipe_of(old, recipe)
+    if recipe.network.startswith(KERAS) or recipe.kind == "own":
+        build_network(recipe, FEWEST_CLASSES, is_blank=True)  # what is wrong with it is told before images are decoded
     checkpoint = None if old is None else _load(old)
     if recipe.budget is not None:
         recipe = shrink_into(recipe, count_images(Path(data), recipe))
