@@ -124,7 +124,7 @@ def draw(dataset: Dataset, rows: Any, per_class: int, seed: int) -> Any:
 def judge(head: Head, dataset: Dataset, features: Any) -> float:
     """The share of the held-out photos that a head gets right."""
     rows = dataset.rows("validation")
-    guesses = (features[rows].astype(np.float32) @ head.kernel + head.bias).argmax(axis=1)
+    guesses = head.logits(features[rows]).argmax(axis=1)
     return float((guesses == dataset.labels[rows]).mean())
 
 

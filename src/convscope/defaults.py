@@ -90,8 +90,10 @@ def kind_of(network: str) -> Kind | None:
     """
     if network == AUTO:
         return None
-    if network in ("classic", "compact"):
-        return "classic" if network == "classic" else "compact"
+    if network == "classic":
+        return "classic"
+    if network == "compact":
+        return "compact"
     if network == EFFICIENTNET or (network.startswith(KERAS) and network.removeprefix(KERAS).isidentifier()):
         return "pretrained"
     module, colon, function = network.partition(":")

@@ -45,7 +45,7 @@ def _says(default: Any, help: str) -> Any:
 
 
 def _by_network(help: str) -> Any:
-    return field(default=None, metadata={"help": help})
+    return _says(None, help)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,9 +190,8 @@ def _defaults(kind: Kind, recipe: Recipe) -> Mapping[str, Any]:
     said = recipe.said("image_size")
     size = _typed("image_size", defaults["image_size"] if said is None else said, int)
     unsaid = all(getattr(recipe, name) is None or getattr(recipe, name) == defaults[name] for name in SIZES)
-    if (
-        unsaid and size * min(defaults["sizes"], default=1.0) < LEAST_SIZES[kind]
-    ):  # too small to begin with smaller ones
+    smallest = size * min(defaults["sizes"], default=1.0)
+    if unsaid and smallest < LEAST_SIZES[kind]:  # too small to begin with smaller ones
         return {**defaults, **dict.fromkeys(SIZES, ())}
     return defaults
 

@@ -120,6 +120,16 @@ def start(
     return spawn(words)
 
 
+def train_and_kill(shapes: Path, run: Run, *, after_epochs: int, recipe: Recipe = RECIPE, pause: float = 0.02) -> None:
+    """Train in a process of its own, or go on, and kill it some seconds after it has written so many epochs."""
+    child = start(shapes, run, recipe=recipe)
+    wait_for_epochs(run, after_epochs)
+    time.sleep(pause)
+    child.kill()
+    code, _, err = end(child)
+    assert code == -signal.SIGKILL, err
+
+
 def spawn(words: Sequence[str]) -> subprocess.Popen[str]:
     """A process whose output is kept."""
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -186,12 +196,7 @@ def test_killed_at_random_moments(shapes: Path, uninterrupted: Run, tmp_path: Pa
     run = Run(tmp_path / "run")
     moments = np.random.default_rng(11)
     for _ in range(3):
-        child = start(shapes, run)
-        wait_for_epochs(run, int(moments.integers(1, 9)))
-        time.sleep(moments.uniform(0, 0.1))
-        child.kill()
-        code, _, err = end(child)
-        assert code == -signal.SIGKILL, err
+        train_and_kill(shapes, run, after_epochs=int(moments.integers(1, 9)), pause=moments.uniform(0, 0.1))
         assert not run.is_finished
     train(shapes, out=run.path, resume=True)
     assert events(run).count("resume") == 3
@@ -290,12 +295,7 @@ def test_compact_killed_at_a_random_moment(shapes: Path, tmp_path: Path) -> None
     uninterrupted = train(shapes, COMPACT, out=tmp_path / "uninterrupted")
     run = Run(tmp_path / "run")
     for epochs in (2, 4):
-        child = start(shapes, run, recipe=COMPACT)
-        wait_for_epochs(run, epochs)
-        time.sleep(0.02)
-        child.kill()
-        code, _, err = end(child)
-        assert code == -signal.SIGKILL, err
+        train_and_kill(shapes, run, recipe=COMPACT, after_epochs=epochs)
     train(shapes, out=run.path, resume=True)
     assert events(run).count("resume") == 2
     assert_same_end(run, uninterrupted)
@@ -309,12 +309,7 @@ def test_pretrained_killed_at_a_random_moment(shapes: Path, tmp_path: Path, monk
     uninterrupted = train(shapes, PRETRAINED, out=tmp_path / "uninterrupted")
     run = Run(tmp_path / "run")
     for epochs in (1, 2):
-        child = start(shapes, run, recipe=PRETRAINED)
-        wait_for_epochs(run, epochs)
-        time.sleep(0.02)
-        child.kill()
-        code, _, err = end(child)
-        assert code == -signal.SIGKILL, err
+        train_and_kill(shapes, run, recipe=PRETRAINED, after_epochs=epochs)
         assert not run.is_finished
     assert history(run)[0]["epoch"] == "0"
     monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")

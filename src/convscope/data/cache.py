@@ -142,9 +142,8 @@ def _decode_into(file: Path, root: Path, paths: Sequence[str], square: Square) -
         decoded = decode_files((root / path for path in paths), square)
         while some := list(itertools.islice(decoded, HASHED_AT_ONCE)):
             images = np.stack([nothing if each.image is None else each.image for each in some])
-            pixels.write(
-                images.data
-            )  # plain writes: on a full disk they raise, where a memory map would end the process
+            # plain writes: on a full disk they raise, where a memory map would end the process with SIGBUS
+            pixels.write(images.data)
             hashes = perceptual_hashes(images)
             rows += [(each.sha256, each.reason, hash) for each, hash in zip(some, hashes, strict=True)]
             bar.advance(len(some))

@@ -153,7 +153,9 @@ def _refuse_leaks(samples: Sequence[Sample], crowds: Container[str]) -> list[Sam
     weight = {"test": 2, "validation": 1}
     keeper: dict[str, Sample] = {}
     for sample in samples:
-        for name in {sample.sha256, _key(sample, crowds)} if sample.split in weight and not sample.reason else ():
+        if sample.reason or sample.split not in weight:
+            continue
+        for name in {sample.sha256, _key(sample, crowds)}:
             held = keeper.get(name)
             if held is None or weight[sample.split] > weight[held.split]:
                 keeper[name] = sample

@@ -47,9 +47,8 @@ PARTS = {GRAPH, INSIDE, WEIGHTS, NEIGHBOURS, LABELS, FACTS}
 COMPARED_IMAGES = 32  # on which a bundle must answer as the network does
 JUDGED_AT_ONCE = 256
 
-Answer = Callable[
-    ["NDArray[np.uint8]"], "NDArray[np.float32]"
-]  # (n, size, size, channels) -> (n, classes), or (n, width)
+# (n, size, size, channels) -> (n, classes), or (n, width)
+Answer = Callable[["NDArray[np.uint8]"], "NDArray[np.float32]"]
 
 
 def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> None:

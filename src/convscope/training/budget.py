@@ -58,11 +58,9 @@ def shrink_into(recipe: Recipe, num_images: int) -> Recipe:
 
 def _shrink_features(recipe: Recipe, operations: float) -> Recipe:
     """A pretrained network's recipe at the largest size at which its features leave time to learn from them."""
-    network = build_network(recipe, 2, is_blank=True)
-    size = recipe.image_size
-    while size - STEP_DOWN >= SMALLEST[
-        "pretrained"
-    ] and FEATURES_SHARE * DEPTHWISE_PACE * operations < count_operations(network, size):
+    network, size = build_network(recipe, 2, is_blank=True), recipe.image_size
+    least, there_are = SMALLEST["pretrained"] + STEP_DOWN, FEATURES_SHARE * DEPTHWISE_PACE * operations
+    while size >= least and count_operations(network, size) > there_are:
         size -= STEP_DOWN
     if size == recipe.image_size:
         return recipe

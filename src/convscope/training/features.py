@@ -42,13 +42,16 @@ def features_of(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float16]:
     folder = None if source is None else source.with_name(f"features-{_fingerprint(model)}")
     features = np.empty((len(images), width), np.float16)
     missing = [part for part in _parts(len(images)) if not _read(folder, part, features[part])]
+    if not missing:
+        return features
     infer = make_inference(keras.Model(model.input, model.get_layer("features").output))
+    looked_at = 0
     with progress("computing features", sum(len(features[part]) for part in missing), unit="images") as bar:
         for part in missing:
             for some in _pieces(part):
                 features[some] = infer(np.asarray(images[some])).numpy()
+                looked_at = release(images, looked_at + images[some].nbytes)
                 bar.advance(len(features[some]))
-            release(images, images[part].nbytes)
             if folder is not None:
                 with open_whole(_file(folder, part)) as whole:
                     whole.write(features[part].tobytes())

@@ -36,6 +36,10 @@ class Head:
     bias: NDArray[np.float32]
     strength: float
 
+    def logits(self, features: NDArray[np.float16]) -> NDArray[np.float32]:
+        """(n, d) features -> (n, classes) float32."""
+        return features.astype(np.float32) @ self.kernel + self.bias
+
 
 def solve_head(features: NDArray[np.float16], labels: NDArray[np.int32], num_classes: int, *, seed: int) -> Head:
     """The dense layer that tells the classes apart best, by features alone.

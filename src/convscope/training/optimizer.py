@@ -47,12 +47,7 @@ class Adam:
 
     def __init__(self, variables: Sequence[Any], names: Sequence[str]) -> None:
         self.targets = list(variables)
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.means = [tf.Variable(tf.zeros_like(each), trainable=False) for each in self.targets]
-        self.squares = [tf.Variable(tf.zeros_like(each), trainable=False) for each in self.targets]
-        self.state: dict[str, Any] = {"adam/step": self.step}
-        for name, mean, square in zip(names, self.means, self.squares, strict=True):
-            self.state |= {f"adam/mean/{name}": mean, f"adam/square/{name}": square}
+        self.step, self.means, self.squares, self.state = _moments(self.targets, names, "adam")
 
     def apply(self, gradients: Sequence[Any], learning_rate: Any) -> None:
         """Take one step down `gradients`, one for each variable. To be called while a `tf.function` is traced."""
@@ -88,12 +83,7 @@ class Lamb:
     def __init__(self, variables: Sequence[Any], names: Sequence[str], *, weight_decay: float) -> None:
         self.targets = list(variables)
         self.weight_decay = weight_decay
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.means = [tf.Variable(tf.zeros_like(each), trainable=False) for each in self.targets]
-        self.squares = [tf.Variable(tf.zeros_like(each), trainable=False) for each in self.targets]
-        self.state: dict[str, Any] = {"lamb/step": self.step}
-        for name, mean, square in zip(names, self.means, self.squares, strict=True):
-            self.state |= {f"lamb/mean/{name}": mean, f"lamb/square/{name}": square}
+        self.step, self.means, self.squares, self.state = _moments(self.targets, names, "lamb")
 
     def apply(self, gradients: Sequence[Any], learning_rate: Any) -> None:
         """Take one step down `gradients`, one for each variable. To be called while a `tf.function` is traced."""
@@ -138,6 +128,19 @@ class NesterovSGD:
                 momentum=MOMENTUM,
                 use_nesterov=True,
             )
+
+
+def _moments(
+    variables: Sequence[Any], names: Sequence[str], kind: str
+) -> tuple[Any, list[Any], list[Any], dict[str, Any]]:
+    """The count of steps, a mean and a mean square of the gradients of each variable; and all of them by name."""
+    step = tf.Variable(0, dtype=tf.int64, trainable=False)
+    means = [tf.Variable(tf.zeros_like(each), trainable=False) for each in variables]
+    squares = [tf.Variable(tf.zeros_like(each), trainable=False) for each in variables]
+    state = {f"{kind}/step": step}
+    for name, mean, square in zip(names, means, squares, strict=True):
+        state |= {f"{kind}/mean/{name}": mean, f"{kind}/square/{name}": square}
+    return step, means, squares, state
 
 
 class Muon:

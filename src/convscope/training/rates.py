@@ -30,12 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NUM_STEPS = 100
-RANGES = {
-    "adam": (1e-5, 1.0),
-    "lamb": (1e-5, 1.0),
-    "muon": (1e-5, 1.0),
-    "sgd": (1e-4, 10.0),
-}  # from next to no learning to none any more
+# from next to no learning to none any more
+RANGES = {"adam": (1e-5, 1.0), "lamb": (1e-5, 1.0), "muon": (1e-5, 1.0), "sgd": (1e-4, 10.0)}
 MEMORY = 0.9  # share of the smoothed loss that a step leaves; 0.98, which is usual, lags behind by half of 100 steps
 DIVERGED = 4.0  # times the lowest smoothed loss, above which no step is taken any more
 SHARES: dict[Shape, float] = {"constant": 1 / 10, "one-cycle": 1 / 3}  # of the rate with the lowest loss

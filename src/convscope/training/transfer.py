@@ -50,7 +50,7 @@ def start_from_features(model: Any, dataset: Dataset, *, seed: int) -> Judged:
 
 
 def _judge(head: Head, features: NDArray[np.float16], labels: NDArray[np.int32]) -> tuple[float, float]:
-    logits = features.astype(np.float32) @ head.kernel + head.bias  # (n, classes)
+    logits = head.logits(features)
     logits -= logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
     return float(losses.mean(dtype=np.float64)), float((logits.argmax(axis=1) == labels).mean())
