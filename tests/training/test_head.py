@@ -64,12 +64,13 @@ def test_two_classes_share_what_one_would_have() -> None:
 
 
 def test_a_class_may_have_one_image() -> None:
-    """There is nothing to choose a strength by then; its image is the one that looks most like its class."""
+    """The strength is chosen as without it; its image is the one that looks most like its class."""
     features, labels = clouds(20, 3)
     first = np.flatnonzero(labels == 2)[0]
     kept = np.sort(np.append(np.flatnonzero(labels != 2), first))
     head = solve_head(features[kept], labels[kept], 3, seed=0)
-    assert head.strength == USUAL
+    many = kept[kept != first]
+    assert head.strength == solve_head(features[many], labels[many], 2, seed=0).strength != USUAL
     assert kept[answers(head, features[kept])[:, 2].argmax()] == first
     assert solve_head(features[:2], np.array([0, 1], np.int32), 2, seed=0).strength == USUAL
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # inverse: scikit-learn's C
-USUAL = 1e-2  # where a class has too few images to choose by
+USUAL = 1e-2  # where there is one image of each class, so that none is left to choose by
 FEW = 500  # images, up to which there are more folds
 FOLDS_OF_FEW, FOLDS = 5, 3
 MOST_TRIED = 2000  # images that the strength is chosen on
@@ -86,12 +86,18 @@ def _scale(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _choose(features: NDArray[np.float32], labels: NDArray[np.int32], *, seed: int, bar: Bar) -> float:
-    """The strength with the lowest cross-entropy on images that it was not solved on."""
+    """The strength with the lowest cross-entropy on images that it was not solved on.
+
+    A class of one image has none left for that; the strength is chosen without it.
+    """
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-    folds = min(FOLDS_OF_FEW if len(labels) <= FEW else FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
-    if folds < 2:
+    _, class_of, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    many = counts >= 2
+    if many.sum() < 2:
         return USUAL
+    features, labels = features[many[class_of]], labels[many[class_of]]
+    folds = min(FOLDS_OF_FEW if len(labels) <= FEW else FOLDS, int(counts[many].min()))
     parts = StratifiedKFold(folds, shuffle=True, random_state=draw_seed(seed, "folds"))
     losses = []
     for strength in STRENGTHS:
