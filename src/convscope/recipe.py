@@ -77,6 +77,7 @@ class Recipe:
     schedule: Schedule = _by_network("`constant`, or `one-cycle`: straight up, then straight down to nothing")
     weight_decay: float = _by_network("pull of every kernel towards 0, times the learning rate; not for `adam`")
     label_smoothing: float = _by_network("share of the truth that is spread over all classes")
+    zoom: float = _by_network("enlarge a random part of each image, which loses up to this share of its area")
     flip: bool = _by_network("mirror each image in every other epoch")
     shift: float = _by_network("move images by up to this share of their side")
     sizes: tuple[float, ...] = _by_network("smaller sizes to begin with, as shares of the image size")
@@ -277,6 +278,7 @@ def _check_ranges(recipe: Recipe, kind: Kind) -> None:
         ("learning_rate", 0 < recipe.learning_rate <= 10, "above 0, at most 10"),
         ("weight_decay", 0 <= recipe.weight_decay <= 1, "0 to 1"),
         ("label_smoothing", 0 <= recipe.label_smoothing < 1, "0, or a share below 1 such as 0.1"),
+        ("zoom", 0 <= recipe.zoom <= 0.95, "0 to 0.95"),
         ("shift", 0 <= recipe.shift <= 0.5, "0 to 0.5"),
         (
             "sizes",

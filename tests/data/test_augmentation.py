@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from convscope.data.augmentation import GROUP, Augmentation, flip_alternating, shift_groups
+from convscope.data.augmentation import GROUP, Augmentation, flip_alternating, shift_groups, zoom_each
 from convscope.randomness import generator
 
 Images = NDArray[np.uint8]
@@ -88,21 +89,65 @@ def test_every_shift_is_drawn() -> None:
     assert places == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
 
 
-@pytest.mark.parametrize("choices", [(False, 0.0), (True, 0.0), (False, 0.2), (True, 0.2)])
-def test_changes_follow_from_seed_epoch_and_step(choices: tuple[bool, float]) -> None:
+def test_zoom_shows_a_part_of_each_image_at_the_size_that_is_asked_for() -> None:
+    """An image that maps its own places tells which part of it is seen: of the area and proportions that are drawn."""
+    side, most = 256, 0.6
+    across = np.broadcast_to(np.arange(side, dtype=np.uint8), (side, side))
+    images = np.stack([np.stack([across, across.T], axis=-1)] * 300)
+    images = np.concatenate([images, np.zeros_like(images[..., :1])], axis=-1)
+    zoomed = zoom_each(images, 128, most, rng=np.random.default_rng(3))
+    assert (zoomed.shape, zoomed.dtype) == ((300, 128, 128, 3), np.uint8)
+    first, last = (zoomed[:, at, at, :2].astype(float) for at in (0, -1))
+    width, height = ((last - first + 2) / side).T  # the middles of the first and of the last pixel are two places off
+    area, proportion = width * height, width / height
+    assert 1 - most - 0.03 < area.min() < 1 - most + 0.03
+    assert 0.95 < area.max() <= 1.02
+    assert 3 / 4 - 0.03 < proportion.min() < 0.8
+    assert 1.25 < proportion.max() < 4 / 3 + 0.03
+    assert first.min() <= 1 < 254 <= last.max()
+    assert all(abs(np.corrcoef(first[:, axis], area)[0, 1]) < 0.9 for axis in (0, 1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_zoom_of_nothing_scales_as_decoding_does(channels: int) -> None:
+    """Where the whole image is shown, it is the one that a network is judged on at that size."""
+    images = make_images(3, 12, channels)
+    zoomed = zoom_each(images, 6, 0.0, rng=Whole())
+    for image, found in zip(images, zoomed, strict=True):
+        plane = image[..., 0] if channels == 1 else image
+        scaled = Image.fromarray(plane).resize((6, 6), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(found, np.asarray(scaled).reshape(6, 6, channels))
+
+
+class Whole(np.random.Generator):
+    """Draws the middle of every range."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+    def uniform(self, low: float, high: float, size: int) -> NDArray[np.float64]:  # type: ignore[override]
+        return np.full(size, (low + high) / 2)
+
+
+CHOICES = [(zoom, flip, shift) for zoom in (0.0, 0.5) for flip in (False, True) for shift in (0.0, 0.2)]
+
+
+@pytest.mark.parametrize("choices", CHOICES)
+def test_changes_follow_from_seed_epoch_and_step(choices: tuple[float, bool, float]) -> None:
     """The same again for the same; another step, epoch or seed gives others where there is anything to draw."""
-    flip, shift = choices
+    zoom, flip, shift = choices
     images, rows = make_images(), np.arange(40, dtype=np.int64)
     kept = images.copy()
 
     def apply(seed: int = 4, epoch: int = 1, step: int = 6) -> Images:
-        return Augmentation(flip=flip, shift=shift, seed=seed).apply(images, rows, epoch=epoch, step=step)
+        changes = Augmentation(zoom=zoom, flip=flip, shift=shift, seed=seed)
+        return changes.apply(images, rows, size=10, epoch=epoch, step=step)
 
     np.testing.assert_array_equal(apply(), apply())
     assert (apply() != apply(epoch=2)).any() == flip
-    assert (apply() != apply(step=7)).any() == bool(shift)
-    assert (apply() != apply(seed=5)).any() == (flip or bool(shift))
-    assert (apply() != images).any() == (flip or bool(shift))
+    assert (apply() != apply(step=7)).any() == bool(zoom or shift)
+    assert (apply() != apply(seed=5)).any() == bool(zoom or flip or shift)
+    assert (apply() != images).any() == bool(zoom or flip or shift)
     np.testing.assert_array_equal(images, kept)
 
 
@@ -110,7 +155,9 @@ def test_images_that_may_not_be_written_can_be_changed() -> None:
     """A memory map that is only read is never written."""
     images = make_images()
     images.flags.writeable = False
-    changed = Augmentation(flip=True, shift=0.1, seed=0).apply(images, np.arange(40), epoch=0, step=0)
+    changed = Augmentation(zoom=0.5, flip=True, shift=0.1, seed=0).apply(
+        images, np.arange(40), size=10, epoch=0, step=0
+    )
     assert (changed != images).any()
 
 
@@ -118,6 +165,6 @@ def test_share_of_the_side_is_rounded_to_pixels() -> None:
     """A tenth of 10 pixels is one pixel; of 4 it is none."""
     rows = np.arange(40)
     small = make_images(size=4)
-    nudge = Augmentation(flip=False, shift=0.1, seed=0)
-    np.testing.assert_array_equal(nudge.apply(small, rows, epoch=0, step=0), small)
-    assert (nudge.apply(make_images(), rows, epoch=0, step=0) != make_images()).any()
+    nudge = Augmentation(zoom=0.0, flip=False, shift=0.1, seed=0)
+    np.testing.assert_array_equal(nudge.apply(small, rows, size=4, epoch=0, step=0), small)
+    assert (nudge.apply(make_images(), rows, size=10, epoch=0, step=0) != make_images()).any()

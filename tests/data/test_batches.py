@@ -25,13 +25,13 @@ def order(count: int, batch_size: int, seed: int = 0) -> Order:
     return Order(np.arange(count, dtype=np.int64) * 2, batch_size, seed)
 
 
-def lessons(order: Order, *, flip: bool = False) -> Lessons:
-    """IMAGES for three steps at 1 pixel, then at 2; mirrored in turn where asked for."""
+def lessons(order: Order, *, flip: bool = False, zoom: float = 0.0) -> Lessons:
+    """IMAGES for three steps at 1 pixel, then at 2; changed where asked for."""
     return Lessons(
         images={1: IMAGES[:, :1, :1], 2: IMAGES},
         labels=LABELS,
         order=order,
-        augmentation=Augmentation(flip=flip, shift=0.0, seed=order.seed),
+        augmentation=Augmentation(zoom=zoom, flip=flip, shift=0.0, seed=order.seed),
         size_of=lambda step: 1 if step < 3 else 2,
     )
 
@@ -86,9 +86,21 @@ def test_each_step_has_its_size_and_its_changes() -> None:
         np.testing.assert_array_equal(labels, rows[step])
         size = images.shape[1]
         plain = IMAGES[rows[step], :size, :size]
-        expected = plan.augmentation.apply(plain, rows[step], epoch=step // 4, step=step)
+        expected = plan.augmentation.apply(plain, rows[step], size=size, epoch=step // 4, step=step)
         np.testing.assert_array_equal(images, expected)
     assert any((images != IMAGES[labels]).any() for images, labels in batches[3:])
+
+
+def test_what_is_zoomed_is_cut_from_the_largest_images() -> None:
+    """Three small batches made of the large images, as `zoom` makes them, not of the small ones."""
+    plan = lessons(order(20, 5), zoom=0.9)
+    rows = plan.order.epoch(0)
+    for step, (images, labels) in enumerate(islice(training_batches(plan, start=0), 4)):
+        size = 1 if step < 3 else 2
+        expected = plan.augmentation.apply(IMAGES[rows[step]], rows[step], size=size, epoch=0, step=step)
+        np.testing.assert_array_equal(images, expected)
+        np.testing.assert_array_equal(labels, rows[step])
+        assert images.shape == (5, size, size, 1)
 
 
 def test_judging_sees_every_row_once_in_order() -> None:

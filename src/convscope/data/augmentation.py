@@ -1,7 +1,4 @@
-"""Random changes that keep the class, on uint8 batches: each is a pure function of (seed, epoch, image).
-
-Whole batches at a time, without a loop over images: at 64 pixels a step takes less time than a per-image loop would.
-"""
+"""Random changes that keep the class, on uint8 batches: each is a pure function of seed, epoch, step and image."""
 
 from __future__ import annotations
 
@@ -9,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from convscope.randomness import generator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MOST_PROPORTION = 4 / 3  # of the sides of what a zoom shows, either way
 GROUP = 8  # images that are shifted together: a slice for each group, not for each image
 
 
@@ -23,29 +22,55 @@ class Augmentation:
     """What is changed at random.
 
     Attributes:
+        zoom: enlarge a random part of each image, which keeps at least 1 - this share of its area.
         flip: mirror each image in every other epoch, which ones first is drawn (Jordan, 2024, arXiv 2404.00498).
         shift: move images by up to this share of their side, each border repeated into the gap.
         seed: another seed, other changes.
     """
 
+    zoom: float
     flip: bool
     shift: float
     seed: int
 
-    def apply(self, images: NDArray[np.uint8], rows: NDArray[np.int64], *, epoch: int, step: int) -> NDArray[np.uint8]:
-        """A changed copy of a batch.
+    def apply(
+        self, images: NDArray[np.uint8], rows: NDArray[np.int64], *, size: int, epoch: int, step: int
+    ) -> NDArray[np.uint8]:
+        """A changed copy of a batch, (B, size, size, channels) uint8.
 
         Args:
-            images: (B, size, size, channels) uint8.
+            images: (B, side, side, channels) uint8; a side above `size` is for `zoom` alone, which scales.
             rows: (B,) int64, which image of the data set each is.
+            size: pixels.
             epoch, step: when.
         """
+        if self.zoom:
+            images = zoom_each(images, size, self.zoom, rng=generator(self.seed, "zoom", step))
         if self.flip:
             images = flip_alternating(images, rows, epoch=epoch, seed=self.seed)
         most = round(self.shift * images.shape[1])
         if most:
             images = shift_groups(images, most, rng=generator(self.seed, "shift", step))
         return images
+
+
+def zoom_each(images: NDArray[np.uint8], size: int, most: float, *, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A random part of each image, scaled to (B, size, size, channels) (Szegedy et al., arXiv 1409.4842, section 6).
+
+    Its area is drawn from 1 - `most` to all of the image's, its proportions up to 4:3 either way, its place anywhere.
+    An image takes 0.1 to 0.4 ms of one core, some 3 % of what a training step of `compact` does with it.
+    """
+    count, side, channels = len(images), images.shape[1], images.shape[3]
+    area = rng.uniform(1 - most, 1, count)
+    proportion = np.exp(rng.uniform(-1, 1, count) * np.log(MOST_PROPORTION))
+    shape = np.minimum(np.sqrt(area[:, None] * np.stack([proportion, 1 / proportion], axis=1)), 1)  # width, height
+    corner = rng.random((count, 2)) * (1 - shape)
+    boxes = np.concatenate([corner, np.minimum(corner + shape, 1)], axis=1) * side
+    planes = images[..., 0] if channels == 1 else images
+    zoomed = np.empty((count, size, size, *planes.shape[3:]), np.uint8)
+    for number, (plane, box) in enumerate(zip(planes, boxes.tolist(), strict=True)):
+        zoomed[number] = Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return zoomed.reshape(count, size, size, channels)
 
 
 def flip_alternating(images: NDArray[np.uint8], rows: NDArray[np.int64], *, epoch: int, seed: int) -> NDArray[np.uint8]:

@@ -76,10 +76,12 @@ def training_batches(lessons: Lessons, *, start: int) -> Iterator[Batch]:
     while True:
         epoch, first = divmod(step, lessons.order.steps_per_epoch)
         for rows in lessons.order.epoch(epoch)[first:]:
-            source = lessons.images[lessons.size_of(step)]
+            size = lessons.size_of(step)
+            source = lessons.images[max(lessons.images) if lessons.augmentation.zoom else size]
             images = source[rows]
             looked_at = release(source, looked_at + images.nbytes)
-            yield lessons.augmentation.apply(images, rows, epoch=epoch, step=step), lessons.labels[rows]
+            changed = lessons.augmentation.apply(images, rows, size=size, epoch=epoch, step=step)
+            yield changed, lessons.labels[rows]
             step += 1
 
 
