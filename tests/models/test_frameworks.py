@@ -73,6 +73,22 @@ def test_failure_while_loading_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
+def test_what_keras_loads_for_itself_waits_until_somebody_asks_for_it() -> None:
+    """Neither scikit-learn nor matplotlib is there, as they are installed; both can be imported after, and before."""
+    code = """
+import sys
+import convscope.models.frameworks
+print("sklearn" in sys.modules, "matplotlib" in sys.modules)
+import matplotlib, sklearn
+print(sklearn.__version__ > "1", matplotlib.__version__ > "3")
+"""
+    assert run_python(code).stdout.split() == ["False", "False", "True", "True"]
+    done = run_python("import matplotlib, sklearn\nimport convscope.models.frameworks\nprint(matplotlib.__name__)")
+    assert (done.stdout, done.stderr) == ("matplotlib\n", "")
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
 def test_loading_is_quiet_and_heeds_no_settings(tmp_path: Path) -> None:
     """Nothing is written on import, and a person's own Keras settings do not bend the networks."""
     settings = {"backend": "jax", "floatx": "float16", "image_data_format": "channels_first", "epsilon": 1e-7}
