@@ -13,6 +13,7 @@ from commands import environment
 from halves import CLASSES, draw_half
 
 from convscope.deployment.bundle import open_bundle
+from convscope.deployment.exporting.quantization import describe_file
 from convscope.deployment.inside import open_inside
 from convscope.errors import BundleError
 from convscope.run import Run
@@ -72,12 +73,9 @@ def test_model_alone_has_no_inside(copy: Run) -> None:
 
 def test_inside_of_another_model_is_refused(copy: Run) -> None:
     """A heat map of another network is no explanation of this one."""
-    import onnx
-
-    other = onnx.load_model(copy.model / "inside.onnx")
-    entry = next(each for each in other.metadata_props if each.key == "convscope")
-    entry.value = entry.value.replace('"weights": "', '"weights": "0')
-    onnx.save_model(other, copy.model / "inside.onnx")
+    other = open_inside(copy.path).session.get_modelmeta().custom_metadata_map
+    said = other["convscope"].replace('"weights": "', '"weights": "0')
+    describe_file(copy.model / "inside.onnx", other | {"convscope": said})
     with pytest.raises(BundleError, match="of another model"):
         open_inside(copy.path)
 

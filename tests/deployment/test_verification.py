@@ -52,6 +52,7 @@ def test_unchanged_model_agrees(tmp_path: Path, cli: Command) -> None:
     ended = cli("verify", file)
     assert ended.code == 0
     assert ended.out.startswith("agree: largest difference of a probability ")
+    assert "not a bit has changed" not in ended.out  # it has no seal
 
 
 def test_changed_model_differs(tmp_path: Path, cli: Command) -> None:
@@ -108,20 +109,31 @@ def run_copy(trained: Run, tmp_path: Path) -> Run:
 @pytest.mark.tensorflow
 def test_whole_folder_belongs_together(run_copy: Run) -> None:
     """Of a run folder what lies beside the model is looked at too, and named; of a file alone it is not."""
-    whole = ("inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt")
+    whole = ("inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt", "model.json")
     assert verify(run_copy.path).beside == whole
-    assert verify(run_copy.path).describe().endswith(f"{', '.join(whole)} belong to it")
+    assert verify(run_copy.path).describe().endswith(f"not a bit has changed; {', '.join(whole)} belong to it")
     assert verify(run_copy.model / "model.onnx").beside == ()
     (run_copy.model / "inside.onnx").unlink()
     (run_copy.model / "neighbours.safetensors").unlink()
-    assert verify(run_copy.path).beside == ("weights.safetensors", "labels.txt")
+    assert verify(run_copy.path).beside == ("weights.safetensors", "labels.txt", "model.json")
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("name", ["inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt"])
+@pytest.mark.parametrize(
+    "name", ["inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt", "model.json"]
+)
 def test_damage_beside_the_model_is_told(run_copy: Run, name: str) -> None:
     """A file that was cut off is named."""
     file = run_copy.model / name
-    file.write_bytes(file.read_bytes()[:-1])
+    file.write_bytes(file.read_bytes()[:-2])
     with pytest.raises(BundleError, match=re.escape(name)):
+        verify(run_copy.path)
+
+
+@pytest.mark.tensorflow
+def test_description_that_was_edited_is_told(run_copy: Run) -> None:
+    """Whoever reads the classes from model.json in another program would get others."""
+    file = run_copy.model / "model.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"disc"', '"cow"'), encoding="utf-8")
+    with pytest.raises(BundleError, match=r"model\.json, which is damaged or of another model"):
         verify(run_copy.path)

@@ -16,6 +16,7 @@ import onnxruntime
 from convscope.data.decoding import Square
 from convscope.deployment.golden import Golden
 from convscope.deployment.scrutiny import find_danger
+from convscope.deployment.seal import is_intact
 from convscope.errors import BundleError
 from convscope.recipe import Fit
 from convscope.run import available_cores
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 METADATA_KEY, GOLDEN_KEY = "convscope", "convscope_golden"
-LABELS = "labels.txt"
+LABELS, FACTS = "labels.txt", "model.json"
 MAX_BYTES = 1024**3
 MOST_PIXELS = 4096  # along the side of an image, as a recipe has them
 MOST_TOLERANCE = 0.05  # of a probability: with more, `verify` would prove nothing
@@ -114,6 +115,8 @@ def open_bundle(model: Path, *, threads: int | None = None) -> Bundle:
     session = start_session(path, data, threads=threads)
     metadata = session.get_modelmeta().custom_metadata_map
     facts = facts_of(path, metadata)
+    if facts.get("sealed") and not is_intact(data):
+        raise _changed(path)
     _check_facts(path, facts)
     square, classes = Square(facts["image_size"], facts["fit"], facts["channels"]), tuple(facts["classes"])
     _check_shapes(path, session, square, classes)
@@ -160,7 +163,8 @@ def read_model(path: Path) -> bytes:
     """The bytes of an ONNX file that may be run.
 
     Raises:
-        BundleError: it is too large, cannot be read, or wants more than a network of ours needs.
+        BundleError: it is too large, cannot be read, has changed since it was written, or wants more than a network of
+            ours needs.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -177,6 +181,8 @@ def read_model(path: Path) -> bytes:
             expected="a network that is one file of plain operators, as convscope writes it",
             fix="do not use it unless you know who made it; train or export it again",
         )
+    if is_intact(data) is False:
+        raise _changed(path)
     return data
 
 
@@ -251,6 +257,14 @@ def _check_shapes(path: Path, session: Any, square: Square, classes: tuple[str, 
             expected=f"a graph from images {square.shape} uint8 to the probabilities of {len(classes)} classes",
             fix="export it again",
         )
+
+
+def _changed(path: Path) -> BundleError:
+    return BundleError(
+        found=f"{path}, which has changed since it was written: its content is not that of its seal",
+        expected="the file as it was written",
+        fix="copy it again from where it came from, or write it again: train, or export",
+    )
 
 
 def _cannot_be_opened(path: Path, error: Exception) -> BundleError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from convscope.models.catalog import outputs_of
@@ -26,6 +27,7 @@ def inside_graph(model: Any, shape: tuple[int, int, int]) -> Any:
     """
     import tf2onnx
 
+    logging.getLogger("tf2onnx.optimizer").setLevel(logging.ERROR)  # tracebacks of simplifications that it gives up on
     shown = (*ANSWERS, *blocks_of(model))
     network = outputs_of(model, *dict.fromkeys((*shown, *(layer.name for layer in head_of(model)))))
 

@@ -17,6 +17,7 @@ import convscope
 from convscope.data.batches import evaluation_batches
 from convscope.data.decoding import Square
 from convscope.deployment.bundle import (
+    FACTS,
     FORMAT,
     GOLDEN_KEY,
     LABELS,
@@ -29,6 +30,7 @@ from convscope.deployment.golden import draw_golden
 from convscope.deployment.graphs import answering_graph, inside_graph, metadata_of, to_bytes
 from convscope.deployment.inside import INSIDE, WEIGHTS
 from convscope.deployment.neighbours import NEIGHBOURS, draw_neighbours
+from convscope.deployment.seal import sealed
 from convscope.deployment.verification import TOLERANCE
 from convscope.errors import BundleError
 from convscope.evaluation.intervals import wilson
@@ -42,10 +44,10 @@ if TYPE_CHECKING:
     from convscope.data.dataset import Dataset
     from convscope.recipe import Recipe
 
-GRAPH, FACTS = "model.onnx", "model.json"
+GRAPH = "model.onnx"
 PARTS = {GRAPH, INSIDE, WEIGHTS, NEIGHBOURS, LABELS, FACTS}
 COMPARED_IMAGES = 32  # on which a bundle must answer as the network does
-JUDGED_AT_ONCE = 256
+JUDGED_AT_ONCE = 32
 
 # (n, size, size, channels) -> (n, classes), or (n, width)
 Answer = Callable[["NDArray[np.uint8]"], "NDArray[np.float32]"]
@@ -90,8 +92,8 @@ def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> No
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    write_whole(part / GRAPH, to_bytes(graph, said | {GOLDEN_KEY: golden.to_text()}))
-    write_whole(part / INSIDE, to_bytes(inside, said))
+    write_whole(part / GRAPH, sealed(to_bytes(graph, said | {GOLDEN_KEY: golden.to_text()})))
+    write_whole(part / INSIDE, sealed(to_bytes(inside, said)))
     write_whole(part / WEIGHTS, weights)
     write_whole(part / NEIGHBOURS, neighbours)
     write_whole(part / LABELS, labels_text(dataset.classes))
@@ -113,6 +115,7 @@ def describe_model(model: Any, recipe: Recipe, dataset: Dataset) -> dict[str, An
         "fit": recipe.fit,
         "input": {"name": "image", "shape": ["batch", size, size, channels], "dtype": "uint8"},
         "outputs": {"probabilities": ["batch", len(dataset.classes)], "features": ["batch", "width"]},
+        "sealed": True,
         "blocks": list(blocks_of(model)),
         "convolutions": list(convolutions_of(model)),
         "data": _fingerprints(dataset),

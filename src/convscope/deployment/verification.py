@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from convscope.deployment.bundle import LABELS, Bundle, labels_text, open_bundle
+from convscope.deployment import seal
+from convscope.deployment.bundle import FACTS, LABELS, Bundle, labels_text, open_bundle
 from convscope.deployment.inside import INSIDE, WEIGHTS, inside_of
 from convscope.deployment.neighbours import NEIGHBOURS, has_neighbours, neighbours_of
-from convscope.errors import BundleError
-from convscope.run import hash_file
+from convscope.errors import BundleError, RunError
+from convscope.run import hash_file, read_json
 
 TOLERANCE = 1e-4  # of a probability, where the model names none; in float32, processors differ by some 1e-7
 
@@ -22,7 +23,8 @@ TOLERANCE = 1e-4  # of a probability, where the model names none; in float32, pr
 class Verification:
     """What was found: the largest difference of a probability, on how many images, and how much there may be.
 
-    `beside`: the files beside the model that belong to it, where a folder was named.
+    `sealed`: whether the file has a seal, which was looked at when it was opened. `beside`: the files beside the model
+    that belong to it, where a folder was named.
     """
 
     model: Path
@@ -30,6 +32,7 @@ class Verification:
     difference: float
     tolerance: float
     same_labels: int
+    sealed: bool
     beside: tuple[str, ...]
 
     @property
@@ -56,10 +59,12 @@ class Verification:
 
     def describe(self) -> str:
         """One line for a person."""
+        written = "; not a bit has changed" if self.sealed else ""
         whole = f"; {', '.join(self.beside)} belong to it" if self.beside else ""
         return (
             f"{'agree' if self.agrees else 'differ'}: largest difference of a probability {self.difference:.2g}"
-            f" (at most {self.tolerance:g}), the same label on {self.same_labels} of {self.images} golden images{whole}"
+            f" (at most {self.tolerance:g}), the same label on {self.same_labels} of {self.images} golden images"
+            f"{written}{whole}"
         )
 
 
@@ -81,13 +86,14 @@ def verify(model: Path) -> Verification:
         difference=float(np.abs(answers - golden.probabilities).max()),
         tolerance=float(bundle.facts.get("tolerance", TOLERANCE)),
         same_labels=int((answers.argmax(axis=1) == golden.probabilities.argmax(axis=1)).sum()),
+        sealed=seal.KEY in bundle.metadata,
         beside=tuple(_files_beside(bundle)) if bundle.path != model else (),
     )
 
 
 def _files_beside(bundle: Bundle) -> Iterator[str]:
     """The files beside a model that are there, each of which has to be its own."""
-    inside, weights, labels = (bundle.path.with_name(name) for name in (INSIDE, WEIGHTS, LABELS))
+    inside, weights, labels, facts = (bundle.path.with_name(name) for name in (INSIDE, WEIGHTS, LABELS, FACTS))
     if inside.is_file():
         inside_of(bundle)
         yield INSIDE
@@ -102,6 +108,18 @@ def _files_beside(bundle: Bundle) -> Iterator[str]:
         if labels.read_bytes() != labels_text(bundle.classes).encode():
             raise _stranger(labels, bundle)
         yield LABELS
+    if facts.is_file():
+        if _content(facts) != bundle.facts:
+            raise _stranger(facts, bundle)
+        yield FACTS
+
+
+def _content(file: Path) -> dict[str, Any] | None:
+    """What a JSON file says; None where it is damaged."""
+    try:
+        return read_json(file)
+    except RunError:
+        return None
 
 
 def _stranger(file: Path, bundle: Bundle) -> BundleError:

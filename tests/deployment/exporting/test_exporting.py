@@ -22,6 +22,7 @@ from convscope.data.dataset import read_samples, write_samples
 from convscope.deployment.bundle import open_bundle
 from convscope.deployment.exporting.converter import KINDS, Converter, Format, Order
 from convscope.deployment.exporting.exporting import Export, export
+from convscope.deployment.exporting.quantization import describe_file
 from convscope.deployment.prediction import predict
 from convscope.deployment.verification import verify
 from convscope.errors import BundleError, ExportError, MissingExtra
@@ -160,6 +161,7 @@ def test_verify_finds_an_int8_model_out(quantized: Path, tmp_path: Path) -> None
         if tensor.data_type == onnx.TensorProto.FLOAT and "scale" in tensor.name:
             tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 1.5, tensor.name))
     (tmp_path / "model.onnx").write_bytes(changed.SerializeToString())
+    describe_file(tmp_path / "model.onnx", {each.key: each.value for each in changed.metadata_props})
     assert not verify(tmp_path / "model.onnx").agrees
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convscope.deployment import seal
 from convscope.deployment.bundle import find_model, read_model, start_session
 from convscope.deployment.exporting.converter import Converted, Order
 from convscope.run import write_whole
@@ -55,12 +56,12 @@ def quantize(order: Order, tell: Callable[[int], None]) -> Converted:
 
 
 def describe_file(file: Path, metadata: Mapping[str, str]) -> None:
-    """Put what a model says of itself into its file, in place of what it said before."""
+    """Put what a model says of itself into its file, in place of what it said before, and seal it."""
     import onnx
 
     model = onnx.load(file)
-    onnx.helper.set_model_props(model, dict(metadata))
-    write_whole(file, model.SerializeToString())
+    onnx.helper.set_model_props(model, {key: value for key, value in metadata.items() if key != seal.KEY})
+    write_whole(file, seal.sealed(model.SerializeToString()))
 
 
 def _told(images: NDArray[np.uint8], tell: Callable[[int], None]) -> Iterator[NDArray[np.uint8]]:
