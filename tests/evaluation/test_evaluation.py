@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from convscope.data.dataset import read_samples
 from convscope.data.image import read_image
 from convscope.errors import BundleError, FolderError
 from convscope.evaluation.evaluation import describe, evaluate
+from convscope.evaluation.intervals import wilson
 from convscope.run import Run, read_table
 from convscope.terminal import plural
 
@@ -255,6 +257,44 @@ def test_each_folder_has_its_own_results(run: Run, tmp_path: Path) -> None:
     values = [json.loads((place / "metrics.json").read_text())["accuracy"]["value"] for place in places]
     assert values == [1.0, 0.5, 1.0, 0.5]
     assert (run.path / "metrics.json").read_bytes() == own
+
+
+def test_images_that_it_learned_from_are_told(run: Run, colours: Path, tmp_path: Path) -> None:
+    """Also under other names and beside others: how many they are, and the accuracy without them; in JSON too."""
+    learned = [sample for sample in read_samples(run.data_file) if sample.split == "train"]
+    held = [sample for sample in read_samples(run.data_file) if sample.split == "test"]
+    for place, sample in enumerate([*learned[:7], *held[:4]]):
+        target = tmp_path / "again" / sample.label / f"{place}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(colours / sample.path, target)
+    found = evaluate(run.path, tmp_path / "again")
+    assert found.learned is not None
+    assert (found.learned.images, found.learned.others) == (7, 4)
+    right = sum(sample.path.split("/")[1].startswith(sample.label) for sample in held[:4])
+    assert found.learned.accuracy == wilson(right, 4)
+    lines = describe(found).splitlines()
+    assert lines[1] == "7 of 11 images it learned from: on new ones it will be wrong more often"
+    assert lines[2].startswith(f"accuracy on the other 4: {right / 4:.2%}  (95 % interval ")
+    facts = json.loads((found.folder / "metrics.json").read_text())
+    assert facts["learned_from"]["images"] == 7
+    assert facts["learned_from"]["others"] == {"images": 4, "accuracy": wilson(right, 4).to_json()}
+
+
+def test_new_images_are_not_spoken_of(run: Run, tmp_path: Path) -> None:
+    """Where it learned from none of them nothing is said; where it learned from all there is no other figure."""
+    new = paint_folder(tmp_path / "new", {"red": {"red": 2}, "green": {"green": 2}})
+    for file in new.rglob("*.png"):
+        Image.fromarray(read_image(file, size=8) // 2 + 9).save(file)
+    found = evaluate(run.path, new)
+    assert found.learned is None
+    assert "learned_from" not in json.loads((found.folder / "metrics.json").read_text())
+    learned = next(sample for sample in read_samples(run.data_file) if sample.split == "train")
+    (tmp_path / "old" / learned.label).mkdir(parents=True)
+    shutil.copy(Path(run.environment["data"]) / learned.path, tmp_path / "old" / learned.label / "a.png")
+    whole = evaluate(run.path, tmp_path / "old")
+    assert whole.learned is not None
+    assert (whole.learned.images, whole.learned.others) == (1, 0)
+    assert "accuracy on the other" not in describe(whole)
 
 
 def test_folder_may_be_named_by_dots(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

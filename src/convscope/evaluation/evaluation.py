@@ -17,9 +17,10 @@ from convscope.data.folder import Item, list_folder
 from convscope.deployment.answering import answer_files
 from convscope.deployment.bundle import Bundle, open_bundle
 from convscope.errors import FolderError
+from convscope.evaluation.intervals import Figure, wilson
 from convscope.evaluation.metrics import Metrics, Scores, format_confusion, summarize
 from convscope.evaluation.mistakes import Mistake, find_mistakes, write_mistakes
-from convscope.run import Run, open_run, read_json, write_json
+from convscope.run import Run, hash_file, open_run, read_json, write_json
 from convscope.terminal import plural, printable, progress, remarks
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """How many of the judged images the model learned from, and its accuracy on the `others`."""
+
+    images: int
+    others: int
+    accuracy: Figure
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """A model judged.
 
@@ -49,6 +59,7 @@ class Evaluation:
             have, whose images are left out. unreadable: images left out since they cannot be read, with the reasons.
         folder: where metrics.json, mistakes.csv and the figure were written.
         chose_epoch: whether these images also chose the epoch whose weights the model has.
+        learned: of a folder that a run judges, how much of it the run was trained on; None: nothing that is known of.
     """
 
     metrics: Metrics
@@ -58,6 +69,7 @@ class Evaluation:
     unreadable: tuple[tuple[str, str], ...]
     folder: Path
     chose_epoch: bool = False
+    learned: Learned | None = None
 
 
 def evaluate(model: Path, data: Path | None = None, *, split: str | None = None, out: Path | None = None) -> Evaluation:
@@ -95,7 +107,9 @@ def evaluate(model: Path, data: Path | None = None, *, split: str | None = None,
     folder = out or (model if data is None else _folder_for(model, data))
     left_out = (*truth.refused, *unreadable)
     chose = data is None and truth.split == "validation" and Run(model).recipe.patience > 0
-    evaluation = Evaluation(metrics, tuple(mistakes), absent, tuple(unknown), left_out, folder, chose)
+    right = probabilities.argmax(axis=1) == labels
+    learned = None if data is None else _find_learned(Run(model), [truth.root / path for path in paths], right)
+    evaluation = Evaluation(metrics, tuple(mistakes), absent, tuple(unknown), left_out, folder, chose, learned)
     _write(evaluation, truth.root if data is None else data)
     return evaluation
 
@@ -108,6 +122,7 @@ def describe(evaluation: Evaluation) -> str:
     lines = [
         f"accuracy {figure.value:.2%}  (95 % interval {figure.low:.2%} to {figure.high:.2%},"
         f" {plural(metrics.count, 'image')}, split: {metrics.split})",
+        *_learned_lines(evaluation.learned, metrics.count),
         f"log loss {metrics.log_loss.value:.4f}  ({metrics.log_loss.low:.4f} to {metrics.log_loss.high:.4f})",
         f"always answering {printable(baseline.name)!r} would reach {baseline.accuracy:.2%}",
         "",
@@ -131,6 +146,18 @@ def describe(evaluation: Evaluation) -> str:
         lines.append(f"... and {more:,} more unreadable")
     lines.append(f"{plural(len(evaluation.mistakes), 'mistake')}, worst first, in {evaluation.folder / 'mistakes.csv'}")
     return "\n".join(lines)
+
+
+def _learned_lines(learned: Learned | None, count: int) -> Iterator[str]:
+    if learned is None:
+        return
+    yield f"{learned.images:,} of {plural(count, 'image')} it learned from: on new ones it will be wrong more often"
+    if learned.others:
+        figure = learned.accuracy
+        yield (
+            f"accuracy on the other {learned.others:,}: {figure.value:.2%}  (95 % interval {figure.low:.2%} to"
+            f" {figure.high:.2%})"
+        )
 
 
 def _class_lines(metrics: Metrics) -> Iterator[str]:
@@ -210,6 +237,22 @@ def _answer(
     return paths, np.array(labels, np.int64), np.stack(rows), unreadable
 
 
+def _find_learned(run: Run, files: Sequence[Path], right: NDArray[np.bool_]) -> Learned | None:
+    """Which of some judged files, of which some were answered right, a run learned from: told by their content."""
+    if not run.data_file.is_file():  # a bare model does not know
+        return None
+    known = {sample.sha256 for sample in read_samples(run.data_file) if sample.split == "train" and not sample.reason}
+    is_new = np.ones(len(files), bool)
+    with progress("comparing with what it learned from", len(files), unit="images") as bar:
+        for place, file in enumerate(files):
+            is_new[place] = hash_file(file) not in known
+            bar.advance()
+    others = int(is_new.sum())
+    if others == len(files):
+        return None
+    return Learned(len(files) - others, others, wilson(int(right[is_new].sum()), others))
+
+
 def _folder_for(model: Path, data: Path) -> Path:
     """Where the results for a folder go: `evaluations/NAME` in the run, or here for a bare model; one per folder."""
     base = (model if model.is_dir() else Path()) / "evaluations"
@@ -230,6 +273,9 @@ def _absolute(data: Path) -> Path:
 def _write(evaluation: Evaluation, data: Path) -> None:
     facts = {**evaluation.metrics.to_json(), "data": str(_absolute(data))}
     facts |= {"absent": evaluation.absent, "unknown": evaluation.unknown, "unreadable": len(evaluation.unreadable)}
+    if learned := evaluation.learned:
+        others = {"images": learned.others, "accuracy": learned.accuracy.to_json()}
+        facts["learned_from"] = {"images": learned.images, "others": others}
     write_json(evaluation.folder / "metrics.json", facts)
     write_mistakes(evaluation.folder / "mistakes.csv", evaluation.mistakes)
     try:
