@@ -45,6 +45,38 @@ def test_stop_while_it_loads_is_plain(tmp_path: Path, module: str, number: str) 
     assert ended == Ended(130, "", "stopped\n")
 
 
+STOP_IN_A_FINALISER = """
+import signal, sys, time, types
+signal.signal(signal.{number}, signal.{handler})
+class Freed:
+    def __del__(self):
+        {lost}
+def work():
+    Freed()
+    time.sleep({seconds})
+sys.modules["convscope.cli"] = types.SimpleNamespace(main=work)
+from convscope.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_stop_in_a_finaliser_stops_all_the_same(number: str) -> None:
+    """Python lets go of what is raised where an object is freed; the work that follows is stopped, without a word."""
+    handler = "default_int_handler" if number == "SIGINT" else "SIG_DFL"
+    lost = f"signal.raise_signal(signal.{number})"
+    ended = run(STOP_IN_A_FINALISER.format(number=number, handler=handler, lost=lost, seconds=60))
+    assert ended == Ended(130, "", "stopped\n")
+
+
+def test_other_errors_in_a_finaliser_are_told() -> None:
+    """As Python tells them."""
+    words = {"number": "SIGINT", "handler": "default_int_handler", "lost": "raise ValueError('odd')", "seconds": 0}
+    ended = run(STOP_IN_A_FINALISER.format(**words))
+    assert ended.code == 0
+    assert "ValueError: odd" in ended.err
+
+
 def test_ignored_signal_stays_ignored() -> None:
     """Where the person had Ctrl-C ignored, as nohup and a shell's `&` do, it stops nothing."""
     ended = run(STOP_AT.format(number="SIGINT", handler="SIG_IGN", module="typer"), "--version")
