@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convscope.data.memory import MOST_BYTES, release
+from convscope.data import memory
+from convscope.data.memory import Reader, give_back
 
 
 def resident(file: Path) -> int:
@@ -18,23 +19,44 @@ def resident(file: Path) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines[first:] if line.startswith("Rss:"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="how much is resident is read as Linux tells it")
-def test_pages_are_given_back_when_they_are_many(tmp_path: Path) -> None:
-    """Below the limit nothing happens; above it none of the file is resident, and all of it reads as before."""
+@pytest.fixture
+def images(tmp_path: Path) -> np.memmap:
+    """A hundred images of 12 kB in a file."""
     file = tmp_path / "images.uint8"
     np.arange(64 * 64 * 300, dtype=np.uint8).tofile(file)
-    images = np.memmap(file, np.uint8, mode="r", shape=(100, 64, 64, 3))
+    return np.memmap(file, np.uint8, mode="r", shape=(100, 64, 64, 3))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how much is resident is read as Linux tells it")
+def test_pages_are_given_back(images: np.memmap) -> None:
+    """None of the file is resident then, and all of it reads as before."""
+    file = Path(str(images.filename))
     total = int(images.sum())
     assert resident(file) == file.stat().st_size
-    assert release(images, 1000) == 1000
-    assert resident(file) == file.stat().st_size
-    assert release(images, MOST_BYTES + 1) == 0
+    give_back(images)
     assert resident(file) == 0
     assert int(images.sum()) == total
 
 
-def test_other_arrays_are_left_alone() -> None:
-    """An array in memory has nothing to give back, and stays as it is."""
-    images = np.ones((2, 2, 2, 3), np.uint8)
-    assert release(images, MOST_BYTES + 1) == 0
-    assert (images == 1).all()
+@pytest.mark.skipif(sys.platform != "linux", reason="how much is resident is read as Linux tells it")
+def test_little_stays_in_memory(images: np.memmap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often rows are read, in any order, what is resident stays below the limit and one read more."""
+    file, most = Path(str(images.filename)), 300_000
+    monkeypatch.setattr(memory, "MOST_BYTES", most)
+    reader = Reader(images)
+    for rows in np.random.default_rng(0).integers(0, 100, (50, 2)):
+        np.testing.assert_array_equal(reader[rows], images[rows].copy())
+        assert resident(file) <= most + 2 * memory.AROUND
+    for first in range(0, 100, 10):
+        assert int(reader[first : first + 10].sum()) > 0
+        assert resident(file) <= most + 2 * memory.AROUND
+
+
+def test_other_arrays_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array in memory has nothing to give back, and stays as it is; rows, slices and single images are read."""
+    monkeypatch.setattr(memory, "MOST_BYTES", 0)
+    images = np.arange(60, dtype=np.uint8).reshape(5, 2, 2, 3)
+    reader = Reader(images)
+    for rows in (np.array([4, 0]), slice(1, 3), 2):
+        np.testing.assert_array_equal(reader[rows], images[rows])
+    assert images.sum() == sum(range(60))

@@ -18,7 +18,7 @@ from convscope.data.dataset import Dataset
 from convscope.data.splits import Sample
 from convscope.defaults import EFFICIENTNET
 from convscope.deployment.bundle import open_bundle
-from convscope.errors import BundleError, FolderError, RecipeError
+from convscope.errors import BundleError, FolderError, RecipeError, RunError
 from convscope.models import efficientnet
 from convscope.models.catalog import read_weights, set_weights
 from convscope.recipe import Recipe
@@ -114,6 +114,16 @@ def test_snapshot_stays_as_it_is(dataset: Dataset) -> None:
     assert bits(taken) == before
     assert bits(learner.snapshot()) != before
     learner.go_back_to(taken)
+    assert bits(learner.snapshot()) == before
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"filters": (4, 4, 4)}])
+def test_state_of_another_recipe_is_told(dataset: Dataset, changes: dict[str, Any]) -> None:
+    """Of another optimiser, or of a network with more layers: what is missing is named, and nothing was taken on."""
+    learner = Learner(dataset, RECIPE.with_changes(changes))
+    before = bits(learner.snapshot())
+    with pytest.raises(RunError, match=r"a checkpoint without (sgd|weights)/"):
+        learner.go_back_to(Learner(dataset, RECIPE).snapshot())
     assert bits(learner.snapshot()) == before
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import numpy as np
 
 from convscope.data.augmentation import Augmentation
-from convscope.data.memory import release
+from convscope.data.memory import Reader
 from convscope.randomness import generator
 
 if TYPE_CHECKING:
@@ -72,14 +72,13 @@ class Lessons:
 
 def training_batches(lessons: Lessons, *, start: int) -> Iterator[Batch]:
     """Batches from step `start` on, without end: images (B, size, size, channels) uint8 and labels (B,) int32."""
-    step, looked_at = start, 0
+    step = start
+    readers = {size: Reader(images) for size, images in lessons.images.items()}
     while True:
         epoch, first = divmod(step, lessons.order.steps_per_epoch)
         for rows in lessons.order.epoch(epoch)[first:]:
             size = lessons.size_of(step)
-            source = lessons.images[max(lessons.images) if lessons.augmentation.zoom else size]
-            images = source[rows]
-            looked_at = release(source, looked_at + images.nbytes)
+            images = readers[max(readers) if lessons.augmentation.zoom else size][rows]
             changed = lessons.augmentation.apply(images, rows, size=size, epoch=epoch, step=step)
             yield changed, lessons.labels[rows]
             step += 1
@@ -89,12 +88,10 @@ def evaluation_batches(
     images: NDArray[np.uint8], labels: NDArray[np.int32], rows: NDArray[np.int64], *, batch_size: int
 ) -> Iterator[Batch]:
     """Every row once, in order; the last batch may be smaller."""
-    looked_at = 0
+    reader = Reader(images)
     for first in range(0, len(rows), batch_size):
         some = rows[first : first + batch_size]
-        batch = images[some]
-        looked_at = release(images, looked_at + batch.nbytes)
-        yield batch, labels[some]
+        yield reader[some], labels[some]
 
 
 class Prefetch(Iterator[Made]):

@@ -15,6 +15,8 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from convscope.data.memory import Reader
+
     Numbers = NDArray[np.float64]
 
 GREY = (299, 587, 114)  # thousandths of red, green and blue
@@ -28,7 +30,9 @@ GAINS = (0.5, 2.0)  # changes of contrast that a copy may have
 MOST_COLOR = 16.0  # mean difference in colour, in levels of 255
 
 
-def are_copies(images: NDArray[np.uint8], pairs: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def are_copies(
+    images: NDArray[np.uint8] | Reader, pairs: NDArray[np.int64], mirrored: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
     """Whether the pixels of pairs of images agree once one is moved, zoomed, and changed in contrast a little.
 
     Args:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convscope.data.copies import are_copies
+from convscope.data.memory import Reader
 from convscope.terminal import progress
 
 if TYPE_CHECKING:
@@ -70,9 +71,10 @@ def near_groups(images: NDArray[np.uint8], hashes: NDArray[np.uint64], names: Se
         hashes: (n,) uint64, their perceptual hashes.
         names: one per image, told by its content; "" for an image to be passed over.
     """
+    reader = Reader(images)
     rows = np.array(sorted((row for row, name in enumerate(names) if name), key=names.__getitem__), np.int64)
     heads = list(range(len(names)))
-    for one, two in _equal_pixels(images, hashes, rows):
+    for one, two in _equal_pixels(reader, hashes, rows):
         _unite(heads, one, two)
     different = np.array([row for row in rows if heads[row] == row and hashes[row]], np.int64)
     pairs, mirrored = _alike(hashes[different])
@@ -84,7 +86,7 @@ def near_groups(images: NDArray[np.uint8], hashes: NDArray[np.uint64], names: Se
             bar.advance(len(some))
             some = some[failed[pairs[some]].min(axis=1) < MOST_FAILED]
             some = some[[_head(heads, one) != _head(heads, two) for one, two in pairs[some]]]
-            copies = are_copies(images, pairs[some], mirrored[some])
+            copies = are_copies(reader, pairs[some], mirrored[some])
             for one, two in pairs[some][copies]:
                 _unite(heads, one, two)
             np.add.at(failed, pairs[some][~copies].reshape(-1), 1)
@@ -104,7 +106,7 @@ def _unite(heads: list[int], one: int, two: int) -> None:
     heads[_head(heads, two)] = _head(heads, one)
 
 
-def _equal_pixels(images: NDArray[np.uint8], hashes: NDArray[np.uint64], rows: Rows) -> Iterator[tuple[int, int]]:
+def _equal_pixels(images: Reader, hashes: NDArray[np.uint64], rows: Rows) -> Iterator[tuple[int, int]]:
     """Each row whose pixels another had before, with the first of those: any number of blank pages costs one look."""
     _, places, counts = np.unique(hashes[rows], return_inverse=True, return_counts=True)
     first: dict[bytes, int] = {}

@@ -14,16 +14,32 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_BYTES = 128 * 1024**2  # that may be looked at before they are given back
+MOST_BYTES = 32 * 1024**2  # that may be looked at before they are given back
+AROUND = 64 * 1024  # bytes that Linux maps around an image which it finds in its cache
 
 
-def release(images: NDArray[np.uint8], looked_at: int) -> int:
-    """Give the pages of a memory map back when `looked_at` bytes of it are too many; of another array nothing.
+class Reader:
+    """The images of a data set, (n, size, size, channels) uint8, read by rows as an array is.
 
-    Returns: the bytes that are looked at now.
+    Of a memory map at most some `MOST_BYTES` stay in memory; other arrays are left alone.
     """
-    if looked_at <= MOST_BYTES:
-        return looked_at
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        self.shape = images.shape
+        self._images = images
+        self._looked_at = 0
+
+    def __getitem__(self, rows: NDArray[np.int64] | slice | int) -> NDArray[np.uint8]:
+        """Some of the images; of a slice, or of one row, a view that may be looked at for as long as one likes."""
+        some: NDArray[np.uint8] = self._images[rows]
+        self._looked_at += some.nbytes + AROUND * (len(rows) if isinstance(rows, np.ndarray) else 1)
+        if self._looked_at > MOST_BYTES:
+            self._looked_at = 0
+            give_back(self._images)
+        return some
+
+
+def give_back(images: NDArray[np.uint8]) -> None:
+    """Let the system take the pages of a memory map; of another array do nothing."""
     if isinstance(images.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # Windows has none
         images.base.madvise(mmap.MADV_DONTNEED)
-    return 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from convscope.data.memory import release
+from convscope.data.memory import Reader
 from convscope.run import available_cores, open_whole
 from convscope.terminal import progress
 
@@ -54,12 +54,11 @@ def file_of(images: NDArray[np.uint8]) -> Path | None:
 
 
 def _scaled(images: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
-    looked_at = 0
+    reader = Reader(images)
     with ThreadPoolExecutor(available_cores()) as threads:
         for first in range(0, len(images), AT_ONCE):
-            some = images[first : first + AT_ONCE]
+            some = reader[first : first + AT_ONCE]
             yield from threads.map(partial(_scale_chunk, size=size), np.split(some, range(CHUNK, len(some), CHUNK)))
-            looked_at = release(images, looked_at + some.nbytes)
 
 
 def _scale_chunk(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -44,7 +44,7 @@ SIDE = 64  # pixels of a picture; 1.6 kB, and noise 3 kB
 QUALITY = 75  # of its JPEG file
 STEPS = 2048
 LONGEST = 2.0  # square of a length: rounding makes a little more than 1 of 1
-AT_ONCE = 256  # images that the network looks at
+AT_ONCE = 32  # images that the network looks at
 TENSORS = {"features": ("F16", 2), "labels": ("I32", 1), "paths": ("U8", 1), "pictures": ("U8", 1), "ends": ("I64", 1)}
 
 See = Callable[["NDArray[np.uint8]"], "NDArray[np.float32]"]  # (n, size, size, channels) -> features (n, width)

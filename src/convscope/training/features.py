@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.data.memory import release
+from convscope.data.memory import Reader
 from convscope.data.scaling import file_of
 from convscope.models.catalog import read_weights
 from convscope.models.frameworks import keras
@@ -45,12 +45,11 @@ def features_of(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float16]:
     if not missing:
         return features
     infer = make_inference(keras.Model(model.input, model.get_layer("features").output))
-    looked_at = 0
+    reader = Reader(images)
     with progress("computing features", sum(len(features[part]) for part in missing), unit="images") as bar:
         for part in missing:
             for some in _pieces(part):
-                features[some] = infer(np.asarray(images[some])).numpy()
-                looked_at = release(images, looked_at + images[some].nbytes)
+                features[some] = infer(np.asarray(reader[some])).numpy()
                 bar.advance(len(features[some]))
             if folder is not None:
                 with open_whole(_file(folder, part)) as whole:

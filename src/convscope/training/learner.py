@@ -17,9 +17,10 @@ import numpy as np
 from convscope.data.augmentation import Augmentation
 from convscope.data.batches import Lessons, Order, Prefetch, evaluation_batches, training_batches
 from convscope.data.dataset import Dataset, check_dataset, open_dataset
+from convscope.data.memory import Reader
 from convscope.data.scaling import images_at
 from convscope.deployment.sealing import seal_model
-from convscope.errors import FolderError, RecipeError
+from convscope.errors import FolderError, RecipeError, RunError
 from convscope.models.catalog import build_network, random_states, read_weights, set_weights, weights_of
 from convscope.models.compact import whiten
 from convscope.randomness import generator
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WARMUP = 0.15  # share of the steps in which one-cycle goes up
-JUDGED_AT_ONCE = 256  # images per evaluation step
+JUDGED_AT_ONCE = 128  # images per evaluation step
 WHITENED_IMAGES = 2000  # that the first filters of `compact` are made from
 
 
@@ -309,8 +310,19 @@ class Learner:
         return Checkpoint(self.step, {name: np.asarray(array) for name, array in arrays.items()}, facts)
 
     def go_back_to(self, checkpoint: Checkpoint) -> None:
-        """Take on the state of a checkpoint of the same recipe and data."""
+        """Take on the state of a checkpoint of the same recipe and data.
+
+        Raises:
+            RunError: it is of another network or optimiser.
+        """
         arrays: Mapping[str, Any] = checkpoint.arrays
+        expected = {f"weights/{name}" for name in weights_of(self.model)} | self._variables().keys()
+        if absent := sorted(expected - arrays.keys()):
+            raise RunError(
+                found=f"a checkpoint without {absent[0]}",
+                expected="one of this recipe's network and optimizer",
+                fix="put recipe.toml back as it was, or start a new run with another --out",
+            )
         set_weights(self.model, _below("weights/", arrays))
         self._best_weights = _below("best/", arrays)
         for name, variable in self._variables().items():
@@ -335,7 +347,7 @@ class Learner:
         drawn: NDArray[np.int64] = generator(self.recipe.seed, "whitening").permutation(self.order.rows)[
             :WHITENED_IMAGES
         ]
-        return self._images(self.schedule.sizes[0])[drawn]
+        return Reader(self._images(self.schedule.sizes[0]))[drawn]
 
     def _lessons(self) -> Lessons:
         recipe = self.recipe
