@@ -14,8 +14,8 @@ help: ## say what can be made
 demo: $(VENV)/.train ## train, judge, explain and use a network on handwritten digits, in a minute
 	@$(VENV)/bin/convscope demo
 
-test: $(VENV)/.dev ## run all tests
-	@$(VENV)/bin/python -m pytest
+test: $(VENV)/.dev ## run all tests, two files at a time
+	@$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 quick: $(VENV)/.dev ## run the tests that need no TensorFlow, in seconds
 	@$(VENV)/bin/python -m pytest --quiet -m "not tensorflow and not slow"

@@ -428,7 +428,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             Recipe.from_file(tmp_path / name)
     for text, found in (("seed : 1", "not TOML"), ("format = 2", "a recipe of format 2")):
         (tmp_path / "recipe.toml").write_text(text, encoding="utf-8")
-        with pytest.raises(RecipeError, match=found):
+        with pytest.raises(RecipeError, match=rf"recipe\.toml: {found}"):
             Recipe.from_file(tmp_path / "recipe.toml")
     (tmp_path / "recipe.toml").write_text("seed = 3\nfilters = [8, 8, 9]\n", encoding="utf-8")
     assert Recipe.from_file(tmp_path / "recipe.toml") == Recipe(seed=3, filters=(8, 8, 9))

@@ -24,6 +24,7 @@ from convscope.recipe import Recipe
 from convscope.run import (
     Run,
     available_cores,
+    check_free,
     new_run,
     open_run,
     open_whole,
@@ -83,6 +84,17 @@ def test_runs_without_a_name_are_counted_up(here: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(start, range(32))) == list(range(9, 41))
+
+
+def test_place_that_cannot_be_written_is_told_before_it_is_needed(tmp_path: Path, stranger: Stranger) -> None:
+    """Nothing is left where a run could be; where it could not, that is an error now and not after the training."""
+    check_free(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        check_free(tmp_path / "file" / "run")
+    with stranger.rights(), pytest.raises(PermissionError):  # the folder belongs to another
+        check_free(stranger.folder / "run")
 
 
 def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:

@@ -157,7 +157,10 @@ class Recipe:
             raise RecipeError(
                 found=f"{path} cannot be read: {error}", expected="a TOML file in UTF-8", fix="check the path"
             ) from None
-        return cls.from_toml(text)
+        try:
+            return cls.from_toml(text)
+        except RecipeError as error:
+            raise RecipeError(found=f"{path}: {error.found}", expected=error.expected, fix=error.fix) from None
 
     def to_toml(self) -> str:
         """The recipe as TOML, fields in their order, unset ones left out."""

@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -112,7 +112,14 @@ def check_free(path: Path) -> None:
 
     Raises:
         RunError: something is.
+        OSError: no folder can be made there.
     """
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    if missing:
+        path.mkdir(parents=True)
+        for folder in missing:
+            with suppress(OSError):  # somebody else puts something there now
+                folder.rmdir()
     if path.exists() and (not path.is_dir() or any(not each.name.startswith(".") for each in path.iterdir())):
         raise RunError(
             found=f"{path} exists already",

@@ -188,6 +188,18 @@ def test_module_that_cannot_be_imported_is_told(tmp_path: Path, monkeypatch: pyt
     assert str(tmp_path) not in sys.path
 
 
+@pytest.mark.parametrize("code", ["import sys; sys.exit(0)", "def network(size, count): raise SystemExit"])
+def test_module_that_wants_to_end_the_program_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """Neither when it is imported nor when it is called: a script would believe that it trained."""
+    monkeypatch.chdir(tmp_path)
+    name = f"written_exit{len(code)}"
+    (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    with pytest.raises(RecipeError, match="SystemExit"):
+        own_network(f"{name}:network", SHAPE, 3)
+
+
 def test_features_are_a_vector_and_logits_are_linear() -> None:
     """What stands before the last layer is `features`, whatever the activation of the last one was."""
     model = own_network("homemade:network", SHAPE, 3)

@@ -49,6 +49,7 @@ COMPACT = Recipe(  # every image size, every augmentation, and moving statistics
     image_size=32,
     filters=(4, 8, 8),
     batch_size=4,
+    zoom=0.5,
     epochs=12,
     patience=12,
     seed=7,
@@ -302,7 +303,7 @@ def test_compact_killed_at_a_random_moment(shapes: Path, tmp_path: Path) -> None
 
 
 def test_pretrained_killed_at_a_random_moment(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGKILL as soon as the head is solved, SIGKILL while all is fine-tuned, Ctrl-C, and then to the end: the same.
+    """SIGKILL as soon as the head is solved, SIGKILL while all is fine-tuned, and then to the end: the same bits.
 
     The end is reached without the package that the weights came from, and without a feature.
     """
@@ -314,15 +315,6 @@ def test_pretrained_killed_at_a_random_moment(shapes: Path, tmp_path: Path, monk
     assert history(run)[0]["epoch"] == "0"
     monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
     monkeypatch.setattr(learning, "start_from_features", None)
-    threading.Thread(target=press_ctrl_c_at_the_next_epoch, args=(run,)).start()
-    with pytest.raises(Interrupted):
-        train(shapes, PRETRAINED, out=run.path, resume=True)
     train(shapes, out=run.path, resume=True)
     assert events(run).count("resume") >= 2
     assert_same_end(run, uninterrupted)
-
-
-def press_ctrl_c_at_the_next_epoch(run: Run) -> None:
-    """Wait until an epoch more has ended, then do what Ctrl-C does."""
-    wait_for_epochs(run, 1)
-    os.kill(os.getpid(), signal.SIGINT)

@@ -131,6 +131,23 @@ def test_near_duplicates_are_counted_in_one_line(told: Told) -> None:
     )
 
 
+def test_near_duplicates_with_different_labels_are_named(told: Told) -> None:
+    """Both paths of a pair, one of which is in the wrong folder; of many pairs the first three."""
+
+    def like(place: int, label: str, name: str) -> Sample:
+        return Sample(f"{label}/{name}{place}.png", label, "train", f"group {place}", f"{label}{name}{place}", "")
+
+    alike = [like(1, "cat", "a"), like(1, "cat", "b")]
+    assert "different labels" not in told(make_dataset(alike))
+    wrong = [each for place in range(2, 7) for each in (like(place, "cat", "a"), like(place, "dog", "a"))]
+    text = told(make_dataset([*alike, *wrong[:2]]))
+    assert "nearly equal, with different labels: cat/a2.png and dog/a2.png\n" in text
+    assert "more pair" not in text
+    text = told(make_dataset([*alike, *wrong]))
+    assert text.count("with different labels: ") == 3
+    assert "... and 2 more pairs: in data.csv the same group, another class\n" in text
+
+
 def test_many_classes_are_shortened(told: Told) -> None:
     """Of a thousand classes the first forty have a row, the rest are counted, and the sums hold for all."""
     samples = [sample(f"class{number:04d}") for number in range(1000)]

@@ -166,7 +166,7 @@ def _not_fetched(name: str, error: Exception) -> RecipeError:
 
 def _wrong_file(name: str, weights: str, error: Exception) -> RecipeError:
     path = Path(weights)
-    reason = first_line(error) if path.is_file() else "no such file"
+    reason = first_line(error) if path.is_file() else "a folder" if path.is_dir() else "no such file"
     return RecipeError(
         found=f"{path.absolute()}: {reason}",
         expected=f"the weights of {KERAS}{name} without its top (`include_top=False`), in a file *.h5 as Keras saves"

@@ -7,6 +7,7 @@ itself, to one number for each class: its last layer is a `Dense`, linear or sof
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ def _call(name: str, image_size: int, num_classes: int) -> Any:
     try:
         with _importable_here():
             module = importlib.import_module(module_name)
-    except Exception as error:  # the person's code
+    except (Exception, SystemExit) as error:  # the person's code
         raise RecipeError(
             found=f"network {name}: the module {module_name!r} cannot be imported: {_said(error)}",
             expected=f"{module_name.replace('.', '/')}.py in {os.getcwd()}, or a module that is installed",
@@ -71,7 +72,7 @@ def _call(name: str, image_size: int, num_classes: int) -> Any:
         ) from None
     function = getattr(module, function_name, None)
     if not callable(function):
-        own = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+        own = [each for each, value in vars(module).items() if inspect.isfunction(value) and not each.startswith("_")]
         raise RecipeError(
             found=f"network {name}: no function {function_name!r} in {module.__file__}",
             expected=f"one of {', '.join(own) or 'its functions'}",
@@ -79,7 +80,7 @@ def _call(name: str, image_size: int, num_classes: int) -> Any:
         )
     try:
         return function(image_size, num_classes)
-    except Exception as error:  # the person's code
+    except (Exception, SystemExit) as error:  # the person's code
         raise RecipeError(
             found=f"network {name}: {function_name}({image_size}, {num_classes}) raised {_said(error)}",
             expected=CONTRACT,
@@ -102,7 +103,7 @@ def _importable_here() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 

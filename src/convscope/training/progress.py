@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ REFRESH_SECONDS = 0.2
 PLAIN_SECONDS = 30.0
 CLASSES_SHOWN = 40
 REFUSALS_SHOWN = 10
+PAIRS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ def tell_dataset(dataset: Dataset, *, console: Console | None = None) -> None:
         console.print(f"no images in folder {printable(folder)}: it is no class", markup=False)
     if passed := tell_ignored(dataset.ignored):
         console.print(f"passed over: {passed}", markup=False)
-    if told := _tell_near_duplicates(dataset):
+    for told in _tell_near_duplicates(dataset):
         console.print(told, markup=False)
     counts = count_samples(dataset)
     for name in dataset.classes:
@@ -57,16 +58,23 @@ def tell_dataset(dataset: Dataset, *, console: Console | None = None) -> None:
             console.print(f"class {printable(name)} has no image to validate with: too few images", markup=False)
 
 
-def _tell_near_duplicates(dataset: Dataset) -> str:
-    """How many images are nearly equal to another, in one line; "" where none is."""
+def _tell_near_duplicates(dataset: Dataset) -> Iterator[str]:
+    """How many images are nearly equal to another, and which of them have another label."""
     groups = near_duplicates(dataset)
     crowds = [group for group in groups if len({sample.split for sample in group}) > 1]
+    kept = [group for group in groups if group not in crowds]
     told = []
-    if kept := [group for group in groups if group not in crowds]:
+    if kept:
         told += [f"{sum(map(len, kept)):,} images in {plural(len(kept), 'group')}, each in one split"]
     if crowds:
         told += [f"{sum(map(len, crowds)):,} images that fill a class: dealt one by one"]
-    return f"near duplicates: {'; '.join(told)}" if told else ""
+    if told:
+        yield f"near duplicates: {'; '.join(told)}"
+    pairs = [(group[0], other) for group in kept for other in group[1:] if other.label != group[0].label]
+    for one, other in pairs[:PAIRS_SHOWN]:
+        yield f"nearly equal, with different labels: {printable(one.path)} and {printable(other.path)}"
+    if (more := len(pairs) - PAIRS_SHOWN) > 0:
+        yield f"... and {plural(more, 'more pair')}: in data.csv the same group, another class"
 
 
 def _class_table(dataset: Dataset) -> Table:

@@ -69,7 +69,8 @@ def train(
         check_free(Path(out))  # now, not after the images are decoded
     recipe = settle_network(recipe or Recipe(), Path(data)) if old is None else _recipe_of(old, recipe)
     if recipe.network.startswith(KERAS) or recipe.kind == "own":
-        build_network(recipe, FEWEST_CLASSES, is_blank=True)  # what is wrong with it is told before images are decoded
+        # what is wrong with it, or with a file of weights, is told before images are decoded
+        build_network(recipe, FEWEST_CLASSES, is_blank=old is not None or recipe.weights == "imagenet")
     checkpoint = None if old is None else _load(old)
     if recipe.budget is not None:
         recipe = shrink_into(recipe, count_images(Path(data), recipe))
@@ -93,8 +94,14 @@ def train(
         if checkpoint is None and learner.history:  # its head is solved: going on needs no features any more
             _record(run, learner, learner.history[-1], log_scalars)
             save_checkpoint(run.checkpoints, learner.snapshot())
-        _learn(run, learner, log_scalars, again=_command_to_resume(run, data, cache=cache, tensorboard=tensorboard))
-    _finish(run, learner)
+        again = _command_to_resume(run, data, cache=cache, tensorboard=tensorboard)
+        _learn(run, learner, log_scalars, again=again)
+    try:
+        _finish(run, learner)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            found="while the model was being written", expected=f"everything, in {run.path}", fix=again
+        ) from None
     return run
 
 
@@ -147,11 +154,14 @@ def _compare(run: Run, learner: Learner) -> None:
     kept = learner.best if learner.keeps_best and learner.best is not None else learner.history[-1]
     is_whole = learner.schedule.size(kept.step - 1) == learner.recipe.image_size
     trained = kept.val_accuracy if is_whole else learner.evaluate()["accuracy"]  # judged at this size already
-    written = read_json(run.model / "model.json")["metrics"]["accuracy"]["value"]
+    judged = read_json(run.model / "model.json")["metrics"]
+    written, low, high = (judged["accuracy"][name] for name in ("value", "low", "high"))
     run.log("compared", trained=trained, bundle=written)
     remarks().print(
         f"validation accuracy {trained:.2%} as trained in {learner.precision}, {written:.2%} by the model that was"
-        f" written: {100 * (written - trained):+.2f} points"
+        f" written: {100 * (written - trained):+.2f} points; of {plural(judged['images'], 'image')},"
+        f" 95 % interval {low:.2%} to {high:.2%}",
+        markup=False,
     )
 
 
