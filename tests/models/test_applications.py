@@ -162,4 +162,5 @@ def test_wrong_files_are_told(tmp_path: Path, kind: str) -> None:
         application("MobileNetV3Small", SHAPE, 3, weights=str(file))
     assert str(file) in caught.value.found
     assert "include_top=False" in caught.value.expected
-    assert ("no such file" in caught.value.found) == (kind in ("missing", "folder"))
+    assert ("no such file" in caught.value.found) == (kind == "missing")
+    assert ("a folder" in caught.value.found) == (kind == "folder")

@@ -18,7 +18,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "convscope"
 CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if each.__module__ == errors.__name__]
 TREE = [each for each in CLASSES if issubclass(each, ConvscopeError)]
 NAMES = {each.__name__ for each in TREE}
-OTHERS = {"ImageRefused", "AttributeError", "KeyError", "ValueError", "EOFError", "OSError", "RuntimeError", "Exit"}
+OTHERS = {"ImageRefused", "AttributeError", "KeyError", "ValueError", "EOFError", "OSError", "RuntimeError"}
+OTHERS |= {"Exit", "KeyboardInterrupt"}  # the ways in which a program ends
 
 
 @cache

@@ -316,5 +316,5 @@ def test_pretrained_killed_at_a_random_moment(shapes: Path, tmp_path: Path, monk
     monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
     monkeypatch.setattr(learning, "start_from_features", None)
     train(shapes, out=run.path, resume=True)
-    assert events(run).count("resume") >= 2
+    assert "resume" in events(run)
     assert_same_end(run, uninterrupted)

@@ -96,12 +96,7 @@ def train(
             save_checkpoint(run.checkpoints, learner.snapshot())
         again = _command_to_resume(run, data, cache=cache, tensorboard=tensorboard)
         _learn(run, learner, log_scalars, again=again)
-    try:
-        _finish(run, learner)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            found="while the model was being written", expected=f"everything, in {run.path}", fix=again
-        ) from None
+    _finish(run, learner, again=again)
     return run
 
 
@@ -133,15 +128,20 @@ def _learn(run: Run, learner: Learner, log_scalars: Any, *, again: str) -> None:
                 return
 
 
-def _finish(run: Run, learner: Learner) -> None:
-    """Give back the best weights, and write the model."""
+def _finish(run: Run, learner: Learner, *, again: str) -> None:
+    """Give back the best weights, and write the model; `again` is the command that goes on after a stop."""
     best = learner.best
     if learner.keeps_best and best is not None:
         learner.restore_best()
         if best.step != learner.step:
             kept = f"the weights of epoch {best.epoch}, which has" if best.step else "the solved head, which has"
             remarks().print(f"kept {kept} the lowest validation loss, {best.val_loss:.4f}")
-    learner.save(run.model)
+    try:
+        learner.save(run.model)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            found="while the model was being written", expected=f"everything, in {run.path}", fix=again
+        ) from None
     _compare(run, learner)
     run.log("done", step=learner.step, seconds=round(learner.seconds, 3))
     remarks().print(

@@ -53,8 +53,9 @@ def test_answers_do_not_wait_for_confirmation() -> None:
 
 def test_sigterm_drains(run_folder: Path) -> None:
     """What is queued is answered, nobody new is let in, nothing else is said, and the exit code is 0."""
+    slow = slow_photo()
     with command(run_folder) as (child, client, _), ThreadPoolExecutor(3) as crew:
-        answers = [crew.submit(client.post, "/predict", content=slow_photo()) for _ in range(3)]
+        answers = [crew.submit(client.post, "/predict", content=slow) for _ in range(3)]
         until = time.monotonic() + 60
         while "convscope_waiting_images 3.0" not in client.get("/metrics").text:
             assert time.monotonic() < until
