@@ -131,7 +131,7 @@ def shown(shares: Sequence[float]) -> str:
 
 
 def spread(values: Sequence[float], how: str) -> str:
-    return f" ({min(values):{how}} to {max(values):{how}})"
+    return f" ({min(values):{how}} to {max(values):{how}})" if len(values) > 1 else ""
 
 
 if __name__ == "__main__":
