@@ -24,6 +24,8 @@ from convscope.models import efficientnet
 from convscope.models.frameworks import tf
 from convscope.recipe import Recipe
 from convscope.run import Run, base_recipe
+from convscope.training import training
+from convscope.training.learner import Learner
 from convscope.training.training import train
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -203,6 +205,40 @@ def test_progress_goes_to_standard_error(few: Path, tmp_path: Path, capsys: pyte
     assert "epoch 1/2: training loss" in err
     assert "epoch 2/2: training loss" in err
     assert f"the model is in {tmp_path / 'run' / 'model'}" in err
+    judged = open_bundle(tmp_path / "run").facts["metrics"]
+    low, high = (f"{judged['accuracy'][name]:.2%}" for name in ("low", "high"))
+    assert f"points; of {judged['images']} images, 95 % interval {low} to {high}" in " ".join(err.split())
+
+
+def test_stop_while_the_model_is_written_says_how_to_go_on(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step is saved then: the command that goes on writes the model alone."""
+
+    def press_ctrl_c(_learner: Learner, _folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "save", press_ctrl_c)
+        with pytest.raises(Interrupted, match="while the model was being written") as stopped:
+            train(few, SHORT, out=run.path)
+    assert "--resume" in stopped.value.fix
+    assert not run.is_finished
+    steps = history(run)
+    train(few, out=run.path, resume=True)
+    assert run.is_finished
+    assert history(run) == steps
+
+
+def test_wrong_file_of_weights_is_told_before_images_are_decoded(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many images that would be a minute later."""
+    monkeypatch.setattr(training, "open_dataset", None)
+    recipe = Recipe(network="keras:MobileNet", weights=str(tmp_path / "gone.weights.h5"), image_size=32)
+    with pytest.raises(RecipeError, match="no such file"):
+        train(few, recipe, out=tmp_path / "run")
 
 
 def test_runs_are_counted_up(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
