@@ -77,7 +77,7 @@ class Recipe:
     schedule: Schedule = _by_network("`constant`, or `one-cycle`: straight up, then straight down to nothing")
     weight_decay: float = _by_network("pull of every kernel towards 0, times the learning rate; not for `adam`")
     label_smoothing: float = _by_network("share of the truth that is spread over all classes")
-    zoom: float = _by_network("enlarge a random part of each image, which loses up to this share of its area")
+    zoom: float = _says(0.0, "enlarge a random part of each image, which loses up to this share of its area")
     flip: bool = _by_network("mirror each image in every other epoch")
     shift: float = _by_network("move images by up to this share of their side")
     sizes: tuple[float, ...] = _by_network("smaller sizes to begin with, as shares of the image size")

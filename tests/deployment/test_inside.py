@@ -15,6 +15,7 @@ from halves import CLASSES, draw_half
 from convscope.deployment.bundle import open_bundle
 from convscope.deployment.exporting.quantization import describe_file
 from convscope.deployment.inside import open_inside
+from convscope.deployment.seal import LENGTH
 from convscope.errors import BundleError
 from convscope.run import Run
 
@@ -77,6 +78,14 @@ def test_inside_of_another_model_is_refused(copy: Run) -> None:
     said = other["convscope"].replace('"weights": "', '"weights": "0')
     describe_file(copy.model / "inside.onnx", other | {"convscope": said})
     with pytest.raises(BundleError, match="of another model"):
+        open_inside(copy.path)
+
+
+def test_inside_that_lost_its_seal_is_refused(copy: Run) -> None:
+    """As the model itself is: it says that it was written with one."""
+    file = copy.model / "inside.onnx"
+    file.write_bytes(file.read_bytes()[:-LENGTH])
+    with pytest.raises(BundleError, match=r"inside\.onnx, which has changed since it was written"):
         open_inside(copy.path)
 
 

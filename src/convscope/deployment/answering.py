@@ -38,13 +38,15 @@ Nearest: TypeAlias = "Callable[[NDArray[np.float32]], Sequence[tuple[Neighbour, 
 class Answer:
     """What the model says of one file: the probabilities (classes,) float32, or the reason why there are none.
 
-    `neighbours`: the most similar training images, best first, where they were asked for.
+    `neighbours`: the most similar training images, best first, where they were asked for. `sha256`: of the file's
+    content, "" where it could not be read.
     """
 
     path: str
     reason: str
     probabilities: NDArray[np.float32] | None
     neighbours: tuple[Neighbour, ...] = ()
+    sha256: str = ""
 
 
 def open_for_answering(model: Path) -> Bundle:
@@ -114,7 +116,7 @@ def _answer(
         if decoded.image is not None:
             images[place] = decoded.image
     if all(decoded.image is None for _, decoded in batch):
-        return [Answer(path, decoded.reason, None) for path, decoded in batch]
+        return [Answer(path, decoded.reason, None, sha256=decoded.sha256) for path, decoded in batch]
     ours = slice(start, start + len(batch))
     neighbours: Sequence[tuple[Neighbour, ...]] = [()] * len(batch)
     if nearest is None:
@@ -123,6 +125,8 @@ def _answer(
         rows, features = (each[ours] for each in bundle.see(images))
         neighbours = nearest(features)
     return [
-        Answer(path, decoded.reason, None) if decoded.image is None else Answer(path, decoded.reason, row, near)
+        Answer(path, decoded.reason, None, sha256=decoded.sha256)
+        if decoded.image is None
+        else Answer(path, decoded.reason, row, near, decoded.sha256)
         for (path, decoded), row, near in zip(batch, rows, neighbours, strict=True)
     ]

@@ -16,7 +16,7 @@ import onnxruntime
 from convscope.data.decoding import Square
 from convscope.deployment.golden import Golden
 from convscope.deployment.scrutiny import find_danger
-from convscope.deployment.seal import is_intact
+from convscope.deployment.seal import has_seal, is_intact
 from convscope.errors import BundleError
 from convscope.recipe import Fit
 from convscope.run import available_cores
@@ -114,9 +114,7 @@ def open_bundle(model: Path, *, threads: int | None = None) -> Bundle:
     data = read_model(path)
     session = start_session(path, data, threads=threads)
     metadata = session.get_modelmeta().custom_metadata_map
-    facts = facts_of(path, metadata)
-    if facts.get("sealed") and not is_intact(data):
-        raise _changed(path)
+    facts = facts_of(path, data, metadata)
     _check_facts(path, facts)
     square, classes = Square(facts["image_size"], facts["fit"], facts["channels"]), tuple(facts["classes"])
     _check_shapes(path, session, square, classes)
@@ -181,7 +179,7 @@ def read_model(path: Path) -> bytes:
             expected="a network that is one file of plain operators, as convscope writes it",
             fix="do not use it unless you know who made it; train or export it again",
         )
-    if is_intact(data) is False:
+    if has_seal(data) and not is_intact(data):
         raise _changed(path)
     return data
 
@@ -201,11 +199,16 @@ def start_session(path: Path, data: bytes, *, threads: int | None = None) -> onn
         raise _cannot_be_opened(path, error) from None
 
 
-def facts_of(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+def facts_of(path: Path, data: bytes, metadata: dict[str, str]) -> dict[str, Any]:
     """What a model says of itself.
 
+    Args:
+        path: the file, for errors.
+        data: its bytes, as `read_model` gives them.
+        metadata: what ONNX Runtime finds in it.
+
     Raises:
-        BundleError: it is not one of convscope's, or of another format.
+        BundleError: it is not one of convscope's, or of another format, or has lost the seal that it was written with.
     """
     try:
         facts = json.loads(metadata.get(METADATA_KEY, "null"))
@@ -217,6 +220,8 @@ def facts_of(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
             expected=f"a model that convscope wrote, of format {FORMAT}",
             fix="train with `convscope train`, or use the convscope that wrote it",
         )
+    if facts.get("sealed") and not has_seal(data):
+        raise _changed(path)
     return facts
 
 

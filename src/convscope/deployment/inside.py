@@ -120,8 +120,9 @@ def inside_of(bundle: Bundle) -> Inside:
             expected="the folder `model` of a run, whole, which convscope of this version writes",
             fix="name the run folder, or train again",
         )
-    session = start_session(path, read_model(path))
-    facts = facts_of(path, session.get_modelmeta().custom_metadata_map)
+    data = read_model(path)
+    session = start_session(path, data)
+    facts = facts_of(path, data, session.get_modelmeta().custom_metadata_map)
     shown = {output.name for output in session.get_outputs()}
     blocks, convolutions = bundle.facts.get("blocks", []), bundle.facts.get("convolutions", [])
     is_whole = blocks and convolutions and {"probabilities", "features", "heat", *blocks} <= shown

@@ -17,10 +17,14 @@ def sealed(data: bytes) -> bytes:
     return data + _seal_of(data)
 
 
-def is_intact(data: bytes) -> bool | None:
-    """Whether the bytes of a file are those that were sealed; None where it has no seal."""
-    body, seal = data[:-LENGTH], data[-LENGTH:]
-    return seal == _seal_of(body) if KEY.encode() in seal else None
+def has_seal(data: bytes) -> bool:
+    """Whether the bytes of a file end in a seal, which need not be theirs."""
+    return KEY.encode() in data[-LENGTH:]
+
+
+def is_intact(data: bytes) -> bool:
+    """Whether the bytes of a file that has a seal are those that were sealed."""
+    return data[-LENGTH:] == _seal_of(data[:-LENGTH])
 
 
 def _seal_of(data: bytes) -> bytes:

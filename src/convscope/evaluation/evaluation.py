@@ -20,7 +20,7 @@ from convscope.errors import FolderError
 from convscope.evaluation.intervals import Figure, wilson
 from convscope.evaluation.metrics import Metrics, Scores, format_confusion, summarize
 from convscope.evaluation.mistakes import Mistake, find_mistakes, write_mistakes
-from convscope.run import Run, hash_file, open_run, read_json, write_json
+from convscope.run import Run, open_run, read_json, write_json
 from convscope.terminal import plural, printable, progress, remarks
 
 if TYPE_CHECKING:
@@ -37,6 +37,16 @@ class Truth:
     items: tuple[Item, ...]
     split: str
     refused: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """The readable images with what the model says of them: n paths and hashes, (n,) labels, (n, classes) float32."""
+
+    paths: list[str]
+    sha256: list[str]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +110,14 @@ def evaluate(model: Path, data: Path | None = None, *, split: str | None = None,
             expected=f"folders named {', '.join(bundle.classes[:5])}",
             fix="name the folders as the model's classes are named",
         )
-    paths, labels, probabilities, unreadable = _answer(bundle, truth.root, known)
-    metrics = summarize(labels, probabilities, classes=bundle.classes, split=truth.split)
-    mistakes = find_mistakes(paths, labels, probabilities, classes=bundle.classes)
+    judged, unreadable = _answer(bundle, truth.root, known)
+    metrics = summarize(judged.labels, judged.probabilities, classes=bundle.classes, split=truth.split)
+    mistakes = find_mistakes(judged.paths, judged.labels, judged.probabilities, classes=bundle.classes)
     absent = tuple(name for name, scores in metrics.classes.items() if not scores.support)
     folder = out or (model if data is None else _folder_for(model, data))
     left_out = (*truth.refused, *unreadable)
     chose = data is None and truth.split == "validation" and Run(model).recipe.patience > 0
-    right = probabilities.argmax(axis=1) == labels
-    learned = None if data is None else _find_learned(Run(model), [truth.root / path for path in paths], right)
+    learned = None if data is None else _find_learned(Run(model), judged)
     evaluation = Evaluation(metrics, tuple(mistakes), absent, tuple(unknown), left_out, folder, chose, learned)
     _write(evaluation, truth.root if data is None else data)
     return evaluation
@@ -214,18 +223,17 @@ def _truth_of_folder(model: Path, data: Path, split: str | None) -> Truth:
     return Truth(listing.root, items, chosen, refused)
 
 
-def _answer(
-    bundle: Bundle, root: Path, items: Sequence[Item]
-) -> tuple[list[str], NDArray[np.int64], NDArray[np.float32], list[tuple[str, str]]]:
-    """Paths, labels and probabilities of the readable items, and the others with their reasons."""
+def _answer(bundle: Bundle, root: Path, items: Sequence[Item]) -> tuple[Judged, list[tuple[str, str]]]:
+    """What the model says of the readable items, and the others with their reasons."""
     numbers = {name: number for number, name in enumerate(bundle.classes)}
-    paths, labels, rows, unreadable = [], [], [], []
+    paths, hashes, labels, rows, unreadable = [], [], [], [], []
     with progress("judging", len(items), unit="images") as bar:
         for item, answer in zip(items, answer_files(bundle, [root / item.path for item in items]), strict=True):
             if answer.probabilities is None:
                 unreadable.append((item.path, answer.reason))
             else:
                 paths.append(item.path)
+                hashes.append(answer.sha256)
                 labels.append(numbers[item.label])
                 rows.append(answer.probabilities)
             bar.advance()
@@ -234,23 +242,20 @@ def _answer(
         raise FolderError(
             found=f"no readable image in {root}: {path}: {reason}", expected="the images", fix="check the folder"
         )
-    return paths, np.array(labels, np.int64), np.stack(rows), unreadable
+    return Judged(paths, hashes, np.array(labels, np.int64), np.stack(rows)), unreadable
 
 
-def _find_learned(run: Run, files: Sequence[Path], right: NDArray[np.bool_]) -> Learned | None:
-    """Which of some judged files, of which some were answered right, a run learned from: told by their content."""
+def _find_learned(run: Run, judged: Judged) -> Learned | None:
+    """Which of the judged images a run learned from: told by their content."""
     if not run.data_file.is_file():  # a bare model does not know
         return None
     known = {sample.sha256 for sample in read_samples(run.data_file) if sample.split == "train" and not sample.reason}
-    is_new = np.ones(len(files), bool)
-    with progress("comparing with what it learned from", len(files), unit="images") as bar:
-        for place, file in enumerate(files):
-            is_new[place] = hash_file(file) not in known
-            bar.advance()
+    is_new = np.array([sha256 not in known for sha256 in judged.sha256])
     others = int(is_new.sum())
-    if others == len(files):
+    if others == len(is_new):
         return None
-    return Learned(len(files) - others, others, wilson(int(right[is_new].sum()), others))
+    right = judged.probabilities.argmax(axis=1) == judged.labels
+    return Learned(len(is_new) - others, others, wilson(int(right[is_new].sum()), others))
 
 
 def _folder_for(model: Path, data: Path) -> Path:
