@@ -14,7 +14,7 @@ from typing import Any
 from children import ChildFailed, Told, run_child
 from contenders.child import Job, Task, summary
 from folders import make_copies, make_split
-from plan import Plan, budget
+from plan import HOUR_CHOICES, Plan, budget
 
 from convscope.evaluation.intervals import wilson
 from convscope.terminal import clock, remarks
@@ -104,11 +104,12 @@ def measure_ours(bench: Bench) -> Facts:
     seconds = budget(bench.part, bench.plan, bench.facts)
     if seconds is None:
         raise Skipped("its budget is the time of the part `graph`, which has not been measured")
-    found: Facts = {"budget": seconds, "runs": []}
+    choices = HOUR_CHOICES if bench.part == "hour" else {}
+    found: Facts = {"budget": seconds, "choices": choices, "runs": []}
     for seed in range(bench.plan.short_seeds if bench.part == "short" else bench.plan.seeds):
         try:
-            told = bench.run("ours", "learn", seconds=seconds, seed=seed)
-            found["runs"].append(tell_run(bench, told) | {"seed": seed})
+            told = bench.run("ours", "learn", seconds=seconds, seed=seed, choices=choices)
+            found["runs"].append(tell_run(bench, told) | {"seed": seed, "mirrored": told.only("mirrored")["accuracy"]})
         except ChildFailed as reason:  # the other seeds are worth having
             found["failed"] = f"seed {seed}: {reason}"
     return found

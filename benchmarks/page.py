@@ -44,7 +44,7 @@ def introduction(facts: Facts) -> Iterator[str]:
     yield (
         f"Everybody learns from the same {split['train']:,} photos, from scratch, and is judged on the same"
         f" {split['validation']:,}, drawn by seed {facts['seed']}; each in a process of its own, on the CPU, with its"
-        " library's own thread settings. Nothing is averaged over mirror images."
+        " library's own thread settings. Nothing is averaged over mirror images but in the column `mirrored`."
     )
     yield ""
 
@@ -71,31 +71,34 @@ def contender_table(facts: Facts) -> Iterator[str]:
     yield from (
         "## The contenders",
         "",
-        "| | weights | start, s | training, s | images/s | accuracy | 95 % | to 79.5 %, s | peak, GB | children, GB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| | weights | start, s | training, s | images/s | accuracy | 95 % | mirrored | to 79.5 %, s | peak, GB |"
+        " children, GB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     )
     for name in NAMES:
         found = facts["contenders"].get(name, {})
         if "skipped" in found or "failed" in found:
             yield (
                 f"| {NAMES[name]} | {one_line(found.get('skipped') or 'failed: ' + found['failed'].splitlines()[-1])} |"
-                + " |" * 8
+                + " |" * 9
             )
         for run in found.get("runs", []):
-            named = f", {found['budget']:.0f} s, seed {run['seed']}" if "budget" in found else ""
+            named = f", {found['budget']:.0f} s{told_choices(found)}, seed {run['seed']}" if "budget" in found else ""
             figure, reached = run["accuracy"], seconds_to(run, TARGET)
             interval = f"{figure['low'] * 100:.1f} to {percent(figure['high'])}"
+            mirrored = percent(run["mirrored"]["value"]) if "mirrored" in run else "–"
             yield (
                 f"| {NAMES[name]}{named} | {run['weights']:,} | {run['start_seconds']:.0f} | {last_seconds(run):.1f} |"
                 f" {run['images_per_second']:,.0f} | {percent(figure['value'])} | {interval} |"
-                f" {'–' if reached is None else f'{reached:.1f}'} | {run['peak_bytes'] / GIGABYTE:.2f} |"
+                f" {mirrored} | {'–' if reached is None else f'{reached:.1f}'} | {run['peak_bytes'] / GIGABYTE:.2f} |"
                 f" {run['children_peak_bytes'] / GIGABYTE:.2f} |"
             )
     yield from (
         "",
         "The first three train the reference's network (Adam 1e-4, 128 px, batches of 32) with each library's usual",
         "means; Keras and PyTorch for a limited time. The graph has every photo in memory as float32; Keras keeps its",
-        "own cache; PyTorch decodes in two workers. convscope trains with `--network compact` and a budget alone.",
+        "own cache; PyTorch decodes in two workers. convscope trains with `--network compact`, a budget, and what its",
+        "row names; `mirrored`: each answer averaged with that to the image's mirror image.",
         "",
         "The seconds of the peers begin at the end of their first step and leave their evaluations out; ours begin",
         "before the first step, after the compiling, and count every evaluation and checkpoint. What comes before, the",
@@ -205,6 +208,11 @@ def told_reference(facts: Facts) -> str:
     steps = facts["contenders"]["graph"]["runs"][0]["points"][-1]["step"]
     taken = "" if steps == REFERENCE_STEPS else f", by the pace of the {steps:,} that were taken"
     return f"{seconds:.0f} s here{taken}"
+
+
+def told_choices(found: Facts) -> str:
+    """What a training's recipe says otherwise than by default."""
+    return "".join(f", `--{name.replace('_', '-')} {value}`" for name, value in found.get("choices", {}).items())
 
 
 def any_run(facts: Facts) -> bool:

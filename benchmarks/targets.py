@@ -109,7 +109,7 @@ def accuracy_targets(facts: Facts) -> Iterator[Target]:
             least=least,
             shown=percent,
             value=median(accuracies) if accuracies else None,
-            spread=spread_of(accuracies, percent),
+            spread="; ".join(filter(None, (spread_of(accuracies, percent), told_mirrored(runs)))),
         )
     times = [seconds_to(run, 0.795) for run in runs_of("short", facts)]
     reached = [seconds / reference for seconds in times if seconds is not None and reference]
@@ -123,6 +123,12 @@ def accuracy_targets(facts: Facts) -> Iterator[Target]:
             filter(None, (spread_of(reached, three), f"reached by {len(reached)} of {len(times)}" * bool(times)))
         ),
     )
+
+
+def told_mirrored(runs: list[Facts]) -> str:
+    """The accuracy where answers are averaged with those to mirror images."""
+    values = [run["mirrored"]["value"] for run in runs if "mirrored" in run]
+    return f"{percent(median(values))} with mirror images" if values else ""
 
 
 def memory_targets(facts: Facts) -> Iterator[Target]:

@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ class Task:
         seed: of first weights and order.
         precision: of ours only, "" for its own choice; of products, what they are measured in.
         sizes: of images in pixels, or of matrices.
+        choices: of ours only, what its recipe says otherwise than by default.
     """
 
     job: Job
@@ -44,6 +45,7 @@ class Task:
     seed: int = 0
     precision: str = ""
     sizes: Sequence[int] = ()
+    choices: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from contenders.child import Report, Task, answer, since, summary
-from convscope import Learner, Recipe, train
+from convscope import Learner, Recipe, evaluate, train
 from convscope.models.catalog import count_operations
 from convscope.run import Run
 
@@ -19,11 +19,14 @@ TRAINED_OVER_FORWARD = 3  # operations of a training step: forward, gradient of 
 def learn(task: Task, report: Report) -> None:
     """Train `compact` with a budget, as `train DATA --network compact --budget ...` does, and tell its history.
 
-    Seconds run from the first step on, evaluations and checkpoints included; probing and compiling come before.
+    Seconds run from the first step on, evaluations and checkpoints included; probing and compiling come before. The
+    model is judged once more with mirror images, as `evaluate --mirror` does.
     """
     recipe = recipe_of(task, "compact").with_changes({"budget": task.seconds})
     run = train(Path(task.data), recipe, out=Path(task.out), cache=Path(task.cache))
     tell_history(task, report, run)
+    mirrored = evaluate(run.path, split="validation", mirror=True).metrics
+    report.tell("mirrored", accuracy=mirrored.accuracy.to_json())
 
 
 def cost(task: Task, report: Report) -> None:
@@ -86,8 +89,8 @@ def rehearsals(learner: Learner, size: int, count: int) -> Iterator[float]:
 
 
 def recipe_of(task: Task, network: str) -> Recipe:
-    """A network's own recipe, in the precision that is asked for."""
-    recipe = Recipe(network=network, seed=task.seed)
+    """A network's own recipe, in the precision and with the choices that are asked for."""
+    recipe = Recipe(network=network, seed=task.seed, **task.choices)
     return recipe.with_changes({"precision": task.precision} if task.precision else {})
 
 

@@ -16,6 +16,7 @@ from convscope.endings import UNREADABLE, Commands
 from convscope.errors import RunError
 from convscope.flags import (
     CacheOption,
+    MirrorOption,
     ModelArgument,
     RunArgument,
     UnreadableOption,
@@ -106,12 +107,13 @@ def evaluate(
     split: Annotated[
         Literal["train", "validation", "test"] | None, typer.Option(help="which images to judge by")
     ] = None,
+    mirror: MirrorOption = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="where the results go")] = None,
 ) -> None:
     """Judge a model: accuracy with its interval, each class, mistakes."""
     from convscope.evaluation.evaluation import describe, evaluate
 
-    evaluation = evaluate(run, data, split=split, out=out)
+    evaluation = evaluate(run, data, split=split, mirror=mirror, out=out)
     print(json.dumps(evaluation.metrics.to_json(), ensure_ascii=False) if as_json else describe(evaluation))
 
 
@@ -162,6 +164,7 @@ def predict(
     neighbours: Annotated[
         int, typer.Option(min=0, metavar="N", help="also name the N training images that each image is most like")
     ] = 0,
+    mirror: MirrorOption = False,
     shard: Annotated[
         Any,  # typing it would load what `predict` needs
         typer.Option(parser=shard_numbers, metavar="N/M", help="only the Nth of M parts; `merge` joins their tables"),
@@ -178,7 +181,7 @@ def predict(
     from convscope.deployment.prediction import predict
     from convscope.deployment.rows import Table
 
-    table = Table(format=format, top=top, min_confidence=min_confidence, neighbours=neighbours)
+    table = Table(format=format, top=top, min_confidence=min_confidence, neighbours=neighbours, mirror=mirror)
     part = None if shard is None else Shard(*shard)
     _tell_predictions(predict(run, images or (), out=out, table=table, shard=part, resume=resume), max_unreadable)
 

@@ -119,6 +119,9 @@ RunArgument = Annotated[
 ]
 ModelArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, or a .onnx file", show_default=False)]
 CacheOption = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="where decoded images are kept")]
+MirrorOption = Annotated[
+    bool, typer.Option("--mirror", help="average each answer with that to the image's mirror image: twice the work")
+]
 UnreadableOption = Annotated[
     float,
     typer.Option(parser=share, metavar="NUMBER", help="share of unreadable images above which the exit code is 3"),

@@ -80,6 +80,7 @@ class Recipe:
     zoom: float = _says(0.0, "enlarge a random part of each image, which loses up to this share of its area")
     flip: bool = _by_network("mirror each image in every other epoch")
     shift: float = _by_network("move images by up to this share of their side")
+    erase: float = _says(0.0, "hide a random part of each image, of up to this share of its area")
     sizes: tuple[float, ...] = _by_network("smaller sizes to begin with, as shares of the image size")
     size_shares: tuple[float, ...] = _by_network("share of the steps at each of these sizes")
     epochs: int | None = _says(
@@ -282,6 +283,7 @@ def _check_ranges(recipe: Recipe, kind: Kind) -> None:
         ("weight_decay", 0 <= recipe.weight_decay <= 1, "0 to 1"),
         ("label_smoothing", 0 <= recipe.label_smoothing < 1, "0, or a share below 1 such as 0.1"),
         ("zoom", 0 <= recipe.zoom <= 0.95, "0 to 0.95"),
+        ("erase", 0 <= recipe.erase <= 0.95, "0 to 0.95"),
         ("shift", 0 <= recipe.shift <= 0.5, "0 to 0.5"),
         (
             "sizes",

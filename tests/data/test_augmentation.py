@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope.data.augmentation import GROUP, Augmentation, flip_alternating, shift_groups, zoom_each
+from convscope.data.augmentation import GROUP, Augmentation, erase_each, flip_alternating, shift_groups, zoom_each
 from convscope.randomness import generator
 
 Images = NDArray[np.uint8]
@@ -129,25 +129,57 @@ class Whole(np.random.Generator):
         return np.full(size, (low + high) / 2)
 
 
-CHOICES = [(zoom, flip, shift) for zoom in (0.0, 0.5) for flip in (False, True) for shift in (0.0, 0.2)]
+@pytest.mark.parametrize("channels", [1, 3])
+def test_erase_hides_one_rectangle_of_each_image_under_its_mean(channels: int) -> None:
+    """Of the area and proportions that are drawn, anywhere in the image; all around it is as it was."""
+    side, most = 64, 0.4
+    images = np.random.default_rng(1).integers(0, 100, (300, side, side, channels), np.uint8)
+    images[:, ::2] += 150  # so that no pixel has the mean's value
+    erased = erase_each(images, most, rng=np.random.default_rng(3))
+    assert (erased.shape, erased.dtype) == (images.shape, np.uint8)
+    areas, hidden = [], np.zeros((side, side), bool)
+    for image, found in zip(images, erased, strict=True):
+        mean = np.rint(image.mean(axis=(0, 1))).astype(np.uint8)
+        is_hidden = (found == mean).all(axis=-1)
+        np.testing.assert_array_equal(found[~is_hidden], image[~is_hidden])
+        rows, columns = is_hidden.any(axis=1), is_hidden.any(axis=0)
+        np.testing.assert_array_equal(is_hidden, rows[:, None] & columns)  # a rectangle, or nothing
+        height, width = int(rows.sum()), int(columns.sum())
+        assert abs(width - height) <= 0.29 * side * (most**0.5) + 1  # 4:3 at most
+        areas.append(width * height / side**2)
+        hidden |= is_hidden
+    assert 0 <= min(areas) < 0.01
+    assert most - 0.03 < max(areas) < most + 0.03
+    assert abs(np.mean(areas) - most / 2) < 0.03
+    assert hidden.any(axis=0).all()
+    assert hidden.any(axis=1).all()
+
+
+CHOICES = [
+    (zoom, flip, shift, erase)
+    for zoom in (0.0, 0.5)
+    for flip in (False, True)
+    for shift in (0.0, 0.2)
+    for erase in (0.0, 0.5)
+]
 
 
 @pytest.mark.parametrize("choices", CHOICES)
-def test_changes_follow_from_seed_epoch_and_step(choices: tuple[float, bool, float]) -> None:
+def test_changes_follow_from_seed_epoch_and_step(choices: tuple[float, bool, float, float]) -> None:
     """The same again for the same; another step, epoch or seed gives others where there is anything to draw."""
-    zoom, flip, shift = choices
+    zoom, flip, shift, erase = choices
     images, rows = make_images(), np.arange(40, dtype=np.int64)
     kept = images.copy()
 
     def apply(seed: int = 4, epoch: int = 1, step: int = 6) -> Images:
-        changes = Augmentation(zoom=zoom, flip=flip, shift=shift, seed=seed)
+        changes = Augmentation(zoom=zoom, flip=flip, shift=shift, erase=erase, seed=seed)
         return changes.apply(images, rows, size=10, epoch=epoch, step=step)
 
     np.testing.assert_array_equal(apply(), apply())
     assert (apply() != apply(epoch=2)).any() == flip
-    assert (apply() != apply(step=7)).any() == bool(zoom or shift)
-    assert (apply() != apply(seed=5)).any() == bool(zoom or flip or shift)
-    assert (apply() != images).any() == bool(zoom or flip or shift)
+    assert (apply() != apply(step=7)).any() == bool(zoom or shift or erase)
+    assert (apply() != apply(seed=5)).any() == bool(zoom or flip or shift or erase)
+    assert (apply() != images).any() == bool(zoom or flip or shift or erase)
     np.testing.assert_array_equal(images, kept)
 
 
@@ -155,7 +187,7 @@ def test_images_that_may_not_be_written_can_be_changed() -> None:
     """A memory map that is only read is never written."""
     images = make_images()
     images.flags.writeable = False
-    changed = Augmentation(zoom=0.5, flip=True, shift=0.1, seed=0).apply(
+    changed = Augmentation(zoom=0.5, flip=True, shift=0.1, erase=0.5, seed=0).apply(
         images, np.arange(40), size=10, epoch=0, step=0
     )
     assert (changed != images).any()
@@ -165,6 +197,6 @@ def test_share_of_the_side_is_rounded_to_pixels() -> None:
     """A tenth of 10 pixels is one pixel; of 4 it is none."""
     rows = np.arange(40)
     small = make_images(size=4)
-    nudge = Augmentation(zoom=0.0, flip=False, shift=0.1, seed=0)
+    nudge = Augmentation(zoom=0.0, flip=False, shift=0.1, erase=0.0, seed=0)
     np.testing.assert_array_equal(nudge.apply(small, rows, size=4, epoch=0, step=0), small)
     assert (nudge.apply(make_images(), rows, size=10, epoch=0, step=0) != make_images()).any()

@@ -31,7 +31,7 @@ def lessons(order: Order, *, flip: bool = False, zoom: float = 0.0) -> Lessons:
         images={1: IMAGES[:, :1, :1], 2: IMAGES},
         labels=LABELS,
         order=order,
-        augmentation=Augmentation(zoom=zoom, flip=flip, shift=0.0, seed=order.seed),
+        augmentation=Augmentation(zoom=zoom, flip=flip, shift=0.0, erase=0.0, seed=order.seed),
         size_of=lambda step: 1 if step < 3 else 2,
     )
 

@@ -67,6 +67,25 @@ def test_answers_are_those_of_each_file(model: TinyModel, bundle: Bundle, paths:
             assert answer.reason == ""
 
 
+def test_mirrored_answers_are_the_mean_over_an_image_and_its_mirror_image(
+    model: TinyModel, bundle: Bundle, paths: list[str]
+) -> None:
+    """To the last bit the mean of what the model says of both; what cannot be read stays so."""
+    plain, mirrored = (list(answer_files(bundle, paths, mirror=mirror)) for mirror in (False, True))
+    assert [(answer.path, answer.reason) for answer in plain] == [(answer.path, answer.reason) for answer in mirrored]
+    differing = 0
+    for before, after in zip(plain, mirrored, strict=True):
+        assert (before.probabilities is None) == (after.probabilities is None)
+        if before.probabilities is None or after.probabilities is None:
+            continue
+        pixels = read_image(Path(before.path), size=SMALL.size)
+        both = model.answer(np.stack([pixels, pixels[:, ::-1]]))
+        np.testing.assert_allclose(after.probabilities, both.mean(axis=0), atol=1e-5)
+        assert after.probabilities.dtype == np.float32
+        differing += not np.allclose(before.probabilities, after.probabilities, atol=1e-4)
+    assert differing > 30
+
+
 @pytest.fixture(scope="module")
 def touchy(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A model whose answers tell an image's place in its batch and the size of the batch.

@@ -21,13 +21,14 @@ import numpy as np
 import pytest
 from commands import Command, environment
 from drawing import KINDS, STRANGE_NAMES, VARIED, bomb, draw, refused_files, write_folder
-from PIL import Image
+from PIL import Image, ImageOps
 from tiny_model import TinyModel, random_model
 
 from convscope.data.decoding import Square, decode_file
 from convscope.data.image import read_image
 from convscope.deployment import parts
 from convscope.deployment.answering import BATCH_IMAGES
+from convscope.deployment.merging import merge
 from convscope.deployment.origin import Shard
 from convscope.deployment.parts import Parts, parts_folder
 from convscope.deployment.prediction import command_to_resume, predict
@@ -320,9 +321,9 @@ def test_shard_says_what_it_is(file: Path, photos: Path, tmp_path: Path) -> None
 
 def test_resumed_command_has_every_choice(tmp_path: Path) -> None:
     """What shapes the rows is in the command that goes on, and the images are not: they are known."""
-    table = Table(format="jsonl", top=2, min_confidence=0.8, neighbours=5)
+    table = Table(format="jsonl", top=2, min_confidence=0.8, neighbours=5, mirror=True)
     command = command_to_resume(Path("a run"), tmp_path / "out", table=table, shard=Shard(3, 4))
-    words = "--resume --format jsonl --top 2 --min-confidence 0.8 --neighbours 5 --shard 3/4"
+    words = "--resume --format jsonl --top 2 --min-confidence 0.8 --neighbours 5 --mirror --shard 3/4"
     assert command.endswith(f"predict 'a run' --out {tmp_path / 'out'} {words}")
 
 
@@ -351,6 +352,42 @@ def test_neighbours_are_the_training_images_that_are_most_like(
     added = ("neighbour1", "similarity1", "neighbour2", "similarity2")
     assert [rows[-1][name] for name in added] == [""] * 4
     assert [{name: row[name] for name in row if name not in added} for row in rows] == read(without)
+
+
+def test_mirrored_table_says_the_same_of_a_photo_and_its_mirror_image(
+    cli: Command, learned: Path, photos: Path, tmp_path: Path
+) -> None:
+    """With `--mirror` it makes no difference which way a photo faces; without it does. The neighbours stay its own."""
+    original = sorted(photos.rglob("*.png"))[:8]
+    for place in original:
+        (tmp_path / "turned").mkdir(exist_ok=True)
+        with Image.open(place) as image:
+            ImageOps.mirror(image).save(tmp_path / "turned" / f"{place.parent.name}-{place.name}")
+    turned = [tmp_path / "turned" / f"{place.parent.name}-{place.name}" for place in original]
+    tables = {}
+    for name, words in {"plain": (), "mirror": ("--mirror", "--neighbours", 1)}.items():
+        for way, inputs in {"as it is": original, "turned": turned}.items():
+            out = tmp_path / f"{name} {way}.csv"
+            assert cli("predict", learned, *inputs, "--out", out, *words).code == 0
+            tables[name, way] = read(out)
+    own = ("path", "neighbour1", "similarity1")
+    both = [
+        [{key: value for key, value in row.items() if key not in own} for row in tables["mirror", way]]
+        for way in ("as it is", "turned")
+    ]
+    assert both[0] == both[1]
+    confidences = [[row["confidence"] for row in tables["plain", way]] for way in ("as it is", "turned")]
+    assert confidences[0] != confidences[1]
+    assert sum(row["similarity1"] == "1" for row in tables["mirror", "as it is"]) > 4
+
+
+def test_table_of_mirrored_answers_is_no_part_of_a_plain_one(file: Path, photos: Path, tmp_path: Path) -> None:
+    """Two shards, of which one is mirrored, are told apart by `merge`."""
+    parts_of = [tmp_path / "1.csv", tmp_path / "2.csv"]
+    for number, (place, is_mirrored) in enumerate(zip(parts_of, (False, True), strict=True), start=1):
+        predict(file, [str(photos)], out=place, shard=Shard(number, 2), table=Table(mirror=is_mirrored))
+    with pytest.raises(RunError, match="--mirror"):
+        merge(parts_of, out=tmp_path / "whole.csv")
 
 
 def test_neighbours_go_on_to_the_same_bytes(

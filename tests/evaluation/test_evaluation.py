@@ -185,7 +185,7 @@ def test_metrics_json_is_as_promised(run: Run) -> None:
     judged = evaluate(run.path)
     facts: dict[str, Any] = json.loads((run.path / "metrics.json").read_text())
     ours = {"macro", "majority_baseline", "format", "data", "absent", "unknown", "unreadable"}
-    assert set(facts) == {"accuracy", "log_loss", "count", "split", "classes", "confusion"} | ours
+    assert set(facts) == {"accuracy", "log_loss", "count", "split", "mirrored", "classes", "confusion"} | ours
     figures = [facts["accuracy"], facts["log_loss"]]
     assert list(facts["classes"]) == ["blue", "green", "red"]
     for scores in facts["classes"].values():
@@ -257,6 +257,22 @@ def test_each_folder_has_its_own_results(run: Run, tmp_path: Path) -> None:
     values = [json.loads((place / "metrics.json").read_text())["accuracy"]["value"] for place in places]
     assert values == [1.0, 0.5, 1.0, 0.5]
     assert (run.path / "metrics.json").read_bytes() == own
+
+
+def test_mirrored_figures_stand_apart_and_say_what_they_are(run: Run, colours: Path) -> None:
+    """Of the run's own images and of a folder: the plain figures stay, `mirrored` is true, and a line says so."""
+    plain = [evaluate(run.path), evaluate(run.path, colours)]
+    before = [(judged.folder / "metrics.json").read_bytes() for judged in plain]
+    mirrored = [evaluate(run.path, mirror=True), evaluate(run.path, colours, mirror=True)]
+    names = [judged.folder.relative_to(run.path / "evaluations").name for judged in (plain[1], *mirrored)]
+    assert names == ["colours", "test-mirrored", "colours-mirrored"]
+    assert [(judged.folder / "metrics.json").read_bytes() for judged in plain] == before
+    for judged, with_mirror in zip(plain, mirrored, strict=True):
+        facts = json.loads((with_mirror.folder / "metrics.json").read_text())
+        assert (judged.metrics.mirrored, facts["mirrored"]) == (False, True)
+        assert "--mirror" in describe(with_mirror)
+        assert "mirror image" not in describe(judged)
+        assert judged.metrics.accuracy == with_mirror.metrics.accuracy  # plain colours are their own mirror images
 
 
 def test_images_that_it_learned_from_are_told(run: Run, colours: Path, tmp_path: Path) -> None:

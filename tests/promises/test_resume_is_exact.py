@@ -50,6 +50,7 @@ COMPACT = Recipe(  # every image size, every augmentation, and moving statistics
     filters=(4, 8, 8),
     batch_size=4,
     zoom=0.5,
+    erase=0.3,
     epochs=12,
     patience=12,
     seed=7,

@@ -13,7 +13,7 @@ from convscope.randomness import generator
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_PROPORTION = 4 / 3  # of the sides of what a zoom shows, either way
+MOST_PROPORTION = 4 / 3  # of the sides of what a zoom shows or an eraser hides, either way
 GROUP = 8  # images that are shifted together: a slice for each group, not for each image
 
 
@@ -25,12 +25,14 @@ class Augmentation:
         zoom: enlarge a random part of each image, which keeps at least 1 - this share of its area.
         flip: mirror each image in every other epoch, which ones first is drawn (Jordan, 2024, arXiv 2404.00498).
         shift: move images by up to this share of their side, each border repeated into the gap.
+        erase: hide a random part of each image, of up to this share of its area.
         seed: another seed, other changes.
     """
 
     zoom: float
     flip: bool
     shift: float
+    erase: float
     seed: int
 
     def apply(
@@ -51,6 +53,8 @@ class Augmentation:
         most = round(self.shift * images.shape[1])
         if most:
             images = shift_groups(images, most, rng=generator(self.seed, "shift", step))
+        if self.erase:
+            images = erase_each(images, self.erase, rng=generator(self.seed, "erase", step))
         return images
 
 
@@ -61,16 +65,35 @@ def zoom_each(images: NDArray[np.uint8], size: int, most: float, *, rng: np.rand
     An image takes 0.1 to 0.4 ms of one core, some 3 % of what a training step of `compact` does with it.
     """
     count, side, channels = len(images), images.shape[1], images.shape[3]
-    area = rng.uniform(1 - most, 1, count)
-    proportion = np.exp(rng.uniform(-1, 1, count) * np.log(MOST_PROPORTION))
-    shape = np.minimum(np.sqrt(area[:, None] * np.stack([proportion, 1 / proportion], axis=1)), 1)  # width, height
-    corner = rng.random((count, 2)) * (1 - shape)
-    boxes = np.concatenate([corner, np.minimum(corner + shape, 1)], axis=1) * side
+    boxes = draw_boxes(rng.uniform(1 - most, 1, count), rng=rng) * side
     planes = images[..., 0] if channels == 1 else images
     zoomed = np.empty((count, size, size, *planes.shape[3:]), np.uint8)
     for number, (plane, box) in enumerate(zip(planes, boxes.tolist(), strict=True)):
         zoomed[number] = Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR, box=box)
     return zoomed.reshape(count, size, size, channels)
+
+
+def erase_each(images: NDArray[np.uint8], most: float, *, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A random rectangle of each image hidden under the image's mean colour (DeVries and Taylor, arXiv 1708.04552).
+
+    Its area is drawn from 0 to `most` of the image's, its proportions up to 4:3 either way, its place anywhere inside.
+    """
+    side = images.shape[1]
+    boxes = np.rint(draw_boxes(rng.uniform(0, most, len(images)), rng=rng) * side).astype(int)
+    means = np.rint(images.mean(axis=(1, 2), dtype=np.float32)).astype(np.uint8)
+    erased = images.copy()
+    for image, mean, (left, top, right, bottom) in zip(erased, means, boxes.tolist(), strict=True):
+        image[top:bottom, left:right] = mean
+    return erased
+
+
+def draw_boxes(areas: NDArray[np.float64], *, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Rectangles in a square of side 1 at random places: areas (n,) -> (n, 4), left, top, right, bottom."""
+    count = len(areas)
+    proportion = np.exp(rng.uniform(-1, 1, count) * np.log(MOST_PROPORTION))
+    shape = np.minimum(np.sqrt(areas[:, None] * np.stack([proportion, 1 / proportion], axis=1)), 1)  # width, height
+    corner = rng.random((count, 2)) * (1 - shape)
+    return np.concatenate([corner, np.minimum(corner + shape, 1)], axis=1)
 
 
 def flip_alternating(images: NDArray[np.uint8], rows: NDArray[np.int64], *, epoch: int, seed: int) -> NDArray[np.uint8]:

@@ -61,16 +61,22 @@ def open_for_answering(model: Path) -> Bundle:
     return open_bundle(model, threads=max(1, available_cores() // _asked_at_once()))
 
 
-def answer_files(bundle: Bundle, paths: Sequence[str | Path]) -> Iterator[Answer]:
-    """The model's answer to each file, in order; memory stays flat."""
+def answer_files(bundle: Bundle, paths: Sequence[str | Path], *, mirror: bool = False) -> Iterator[Answer]:
+    """The model's answer to each file, in order; memory stays flat. `mirror`: as of `answer_batches`."""
     names = (os.fspath(path) for path in paths)
-    with closing(answer_batches(bundle, names, first=0, total=len(paths))) as batches:
+    with closing(answer_batches(bundle, names, first=0, total=len(paths), mirror=mirror)) as batches:
         for answers in batches:
             yield from answers
 
 
 def answer_batches(
-    bundle: Bundle, paths: Iterable[str], *, first: int, total: int, nearest: Nearest | None = None
+    bundle: Bundle,
+    paths: Iterable[str],
+    *,
+    first: int,
+    total: int,
+    nearest: Nearest | None = None,
+    mirror: bool = False,
 ) -> Generator[list[Answer]]:
     """The model's answers to a stretch of a list, in order, batch by batch; paths are taken a few hundred ahead.
 
@@ -80,6 +86,7 @@ def answer_batches(
         first: the number of its first file in the whole list.
         total: how many files the whole list has.
         nearest: what finds the neighbours of features; None: none are asked for.
+        mirror: average each image's probabilities with those of its mirror image, for twice the work.
     """
     at_once = _asked_at_once()
     ours, theirs = itertools.tee(paths)
@@ -93,7 +100,7 @@ def answer_batches(
             batch = list(itertools.islice(pairs, size - start))
             if not batch:
                 break
-            waiting.append(pool.submit(_answer, bundle, nearest, batch, start, size))
+            waiting.append(pool.submit(_answer, bundle, batch, start, size, nearest=nearest, mirror=mirror))
             first += len(batch)
             if len(waiting) > at_once:  # one more than is computed, so that none waits for the decoder
                 yield waiting.popleft().result()
@@ -108,7 +115,13 @@ def _asked_at_once() -> int:
 
 
 def _answer(
-    bundle: Bundle, nearest: Nearest | None, batch: Sequence[tuple[str, Decoded]], start: int, size: int
+    bundle: Bundle,
+    batch: Sequence[tuple[str, Decoded]],
+    start: int,
+    size: int,
+    *,
+    nearest: Nearest | None,
+    mirror: bool,
 ) -> list[Answer]:
     """The answers to files that have the places from `start` on in a batch of `size`."""
     images = np.zeros((size, *bundle.square.shape), np.uint8)
@@ -124,6 +137,9 @@ def _answer(
     else:
         rows, features = (each[ours] for each in bundle.see(images))
         neighbours = nearest(features)
+    if mirror:
+        turned = np.ascontiguousarray(images[:, :, ::-1])
+        rows = (rows + bundle.predict(turned)[ours]) * np.float32(0.5)
     return [
         Answer(path, decoded.reason, None, sha256=decoded.sha256)
         if decoded.image is None

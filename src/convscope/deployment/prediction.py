@@ -161,7 +161,7 @@ def _stream(file: TextIO, bundle: Bundle, nearest: Nearest | None, images: Itera
         paths = read_inputs(listed, 0, inputs.count)
         file.write(writer.header)
         unreadable = 0
-        for answers in _answer(bundle, nearest, paths, first=0, count=inputs.count, total=inputs.count):
+        for answers in _answer(bundle, nearest, paths, table, first=0, count=inputs.count, total=inputs.count):
             file.writelines(map(writer.line, answers))
             unreadable += _count_unreadable(answers)
     file.flush()
@@ -176,7 +176,7 @@ def _fill(parts: Parts, bundle: Bundle, nearest: Nearest | None, writer: Writer,
     if done:
         remarks().print(f"going on after {done:,} of {plural(origin.count, 'image')}")
     paths = parts.paths(first, last)
-    batches = _answer(bundle, nearest, paths, first=first, count=last - first, total=origin.total)
+    batches = _answer(bundle, nearest, paths, origin.table, first=first, count=last - first, total=origin.total)
     values = len(bundle.classes) + VALUES_OF_A_ROW + VALUES_OF_A_NEIGHBOUR * origin.table.neighbours
     with stop_requests() as is_stopped, closing(batches):
         for answers in gather(batches, most=WAITING_VALUES // values, is_stopped=is_stopped):
@@ -192,13 +192,18 @@ def _fill(parts: Parts, bundle: Bundle, nearest: Nearest | None, writer: Writer,
 
 
 def _answer(
-    bundle: Bundle, nearest: Nearest | None, paths: Iterator[str], *, first: int, count: int, total: int
+    bundle: Bundle,
+    nearest: Nearest | None,
+    paths: Iterator[str],
+    table: Table,
+    *,
+    first: int,
+    count: int,
+    total: int,
 ) -> Generator[Sequence[Answer]]:
     """The answers to `count` files, batch by batch, with progress."""
-    with (
-        progress("predicting", count, unit="images") as bar,
-        closing(answer_batches(bundle, paths, first=first, total=total, nearest=nearest)) as batches,
-    ):
+    answered = answer_batches(bundle, paths, first=first, total=total, nearest=nearest, mirror=table.mirror)
+    with progress("predicting", count, unit="images") as bar, closing(answered) as batches:
         for answers in batches:
             bar.advance(len(answers))
             yield answers
@@ -226,5 +231,6 @@ def command_to_resume(model: Path, out: Path, *, table: Table, shard: Shard | No
     words += ["--top", str(table.top)] if table.top else []
     words += ["--min-confidence", repr(table.min_confidence)] if table.min_confidence else []
     words += ["--neighbours", str(table.neighbours)] if table.neighbours else []
+    words += ["--mirror"] if table.mirror else []
     words += [] if shard is None else ["--shard", str(shard)]
     return f"{program()} {shlex.join(words)}"

@@ -29,6 +29,7 @@ class Table:
         top: how many of the best classes each row ranks; 0: none.
         min_confidence: below it a row has no label, and the status `unsure`.
         neighbours: how many of the most similar training images each row names; 0: none.
+        mirror: whether probabilities are the mean of an image's and of its mirror image's.
 
     Raises:
         RecipeError: a choice cannot be made.
@@ -38,6 +39,7 @@ class Table:
     top: int = 0
     min_confidence: float = 0.0
     neighbours: int = 0
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         if self.format not in get_args(Format):

@@ -82,14 +82,17 @@ class Evaluation:
     learned: Learned | None = None
 
 
-def evaluate(model: Path, data: Path | None = None, *, split: str | None = None, out: Path | None = None) -> Evaluation:
+def evaluate(
+    model: Path, data: Path | None = None, *, split: str | None = None, mirror: bool = False, out: Path | None = None
+) -> Evaluation:
     """Judge a model and write metrics.json, mistakes.csv and the confusion matrix as a figure.
 
     Args:
         model: a run folder; with `data` also a .onnx file.
         data: a labelled folder or manifest, matched by class name; None: the run's own held-out images.
         split: `train`, `validation` or `test`; None: the test images where there are any, else those of validation.
-        out: where the results go; None: the run folder, or for `data` a folder of its own in it.
+        mirror: average each answer with that to the image's mirror image, as `predict` does with it.
+        out: where the results go; None: the run folder, or for `data` or with `mirror` a folder of its own in it.
 
     Raises:
         BundleError, RunError: there is no model. FolderError: there is nothing to judge by.
@@ -110,11 +113,11 @@ def evaluate(model: Path, data: Path | None = None, *, split: str | None = None,
             expected=f"folders named {', '.join(bundle.classes[:5])}",
             fix="name the folders as the model's classes are named",
         )
-    judged, unreadable = _answer(bundle, truth.root, known)
-    metrics = summarize(judged.labels, judged.probabilities, classes=bundle.classes, split=truth.split)
+    judged, unreadable = _answer(bundle, truth.root, known, mirror=mirror)
+    metrics = summarize(judged.labels, judged.probabilities, classes=bundle.classes, split=truth.split, mirrored=mirror)
     mistakes = find_mistakes(judged.paths, judged.labels, judged.probabilities, classes=bundle.classes)
     absent = tuple(name for name, scores in metrics.classes.items() if not scores.support)
-    folder = out or (model if data is None else _folder_for(model, data))
+    folder = out or _folder_for(model, data, truth, mirror=mirror)
     left_out = (*truth.refused, *unreadable)
     chose = data is None and truth.split == "validation" and Run(model).recipe.patience > 0
     learned = None if data is None else _find_learned(Run(model), judged)
@@ -131,6 +134,7 @@ def describe(evaluation: Evaluation) -> str:
     lines = [
         f"accuracy {figure.value:.2%}  (95 % interval {figure.low:.2%} to {figure.high:.2%},"
         f" {plural(metrics.count, 'image')}, split: {metrics.split})",
+        *["each answer averaged with that to the mirror image: predict does so with --mirror"] * metrics.mirrored,
         *_learned_lines(evaluation.learned, metrics.count),
         f"log loss {metrics.log_loss.value:.4f}  ({metrics.log_loss.low:.4f} to {metrics.log_loss.high:.4f})",
         f"always answering {printable(baseline.name)!r} would reach {baseline.accuracy:.2%}",
@@ -223,12 +227,13 @@ def _truth_of_folder(model: Path, data: Path, split: str | None) -> Truth:
     return Truth(listing.root, items, chosen, refused)
 
 
-def _answer(bundle: Bundle, root: Path, items: Sequence[Item]) -> tuple[Judged, list[tuple[str, str]]]:
+def _answer(bundle: Bundle, root: Path, items: Sequence[Item], *, mirror: bool) -> tuple[Judged, list[tuple[str, str]]]:
     """What the model says of the readable items, and the others with their reasons."""
     numbers = {name: number for number, name in enumerate(bundle.classes)}
+    files = [root / item.path for item in items]
     paths, hashes, labels, rows, unreadable = [], [], [], [], []
     with progress("judging", len(items), unit="images") as bar:
-        for item, answer in zip(items, answer_files(bundle, [root / item.path for item in items]), strict=True):
+        for item, answer in zip(items, answer_files(bundle, files, mirror=mirror), strict=True):
             if answer.probabilities is None:
                 unreadable.append((item.path, answer.reason))
             else:
@@ -258,12 +263,18 @@ def _find_learned(run: Run, judged: Judged) -> Learned | None:
     return Learned(len(is_new) - others, others, wilson(int(right[is_new].sum()), others))
 
 
-def _folder_for(model: Path, data: Path) -> Path:
-    """Where the results for a folder go: `evaluations/NAME` in the run, or here for a bare model; one per folder."""
+def _folder_for(model: Path, data: Path | None, truth: Truth, *, mirror: bool) -> Path:
+    """Where results go: the run folder for its own images, `evaluations/NAME` in it for others; here for a bare model.
+
+    Each folder of images has its own place, and what is mirrored another one.
+    """
+    if data is None and not mirror:
+        return model
     base = (model if model.is_dir() else Path()) / "evaluations"
-    name = _absolute(data).name or "data"
+    name = truth.split if data is None else _absolute(data).name or "data"
+    name += "-mirrored" if mirror else ""
     places = (base / f"{name}{f'-{number}' if number > 1 else ''}" for number in itertools.count(1))
-    return next(place for place in places if _is_free(place / "metrics.json", data))
+    return next(place for place in places if _is_free(place / "metrics.json", data or truth.root))
 
 
 def _is_free(metrics: Path, data: Path) -> bool:

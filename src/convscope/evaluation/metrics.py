@@ -74,6 +74,7 @@ class Metrics:
         log_loss: the mean of `log_losses`, in nats.
         count: how many images were judged.
         split: which ones.
+        mirrored: whether each answer is averaged with that to the image's mirror image.
         classes: by name, in the order of the confusion matrix. Precision and recall have Wilson intervals, F1 as in
             `f1_interval`. A class that no image is of has no recall, one that was never predicted has no precision.
         macro: averages over the classes that some image is of, with bootstrap intervals; the precision of one of them
@@ -86,6 +87,7 @@ class Metrics:
     log_loss: Figure
     count: int
     split: str
+    mirrored: bool
     classes: dict[str, ClassMetrics]
     macro: Scores
     majority_baseline: Baseline
@@ -98,6 +100,7 @@ class Metrics:
             "log_loss": self.log_loss.to_json(),
             "count": self.count,
             "split": self.split,
+            "mirrored": self.mirrored,
             "classes": {name: each.to_json() for name, each in self.classes.items()},
             "macro": self.macro.to_json(),
             "majority_baseline": self.majority_baseline.to_json(),
@@ -107,7 +110,12 @@ class Metrics:
 
 
 def summarize(
-    truth: NDArray[np.integer], probabilities: NDArray[np.floating], *, classes: Sequence[str], split: str
+    truth: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    *,
+    classes: Sequence[str],
+    split: str,
+    mirrored: bool = False,
 ) -> Metrics:
     """Judge a model's answers.
 
@@ -116,6 +124,7 @@ def summarize(
         probabilities: (n, classes), 0..1; the answer is the most probable class, the first one of equals.
         classes: the names of the classes, all different.
         split: which images these are, for the record.
+        mirrored: how the probabilities came about, for the record.
 
     Raises:
         ValueError: the arguments are not as described.
@@ -129,6 +138,7 @@ def summarize(
         log_loss=mean_interval(log_losses(truth, probabilities), least=0.0),
         count=len(truth),
         split=split,
+        mirrored=mirrored,
         classes=dict(zip(classes, _judge_classes(confusion), strict=True)),
         macro=_average(confusion),
         majority_baseline=Baseline(name=classes[most], accuracy=int(support[most]) / len(truth)),

@@ -355,7 +355,9 @@ class Learner:
             images={size: self._images(size) for size in self.schedule.sizes},
             labels=self.dataset.labels,
             order=self.order,
-            augmentation=Augmentation(zoom=recipe.zoom, flip=recipe.flip, shift=recipe.shift, seed=recipe.seed),
+            augmentation=Augmentation(
+                zoom=recipe.zoom, flip=recipe.flip, shift=recipe.shift, erase=recipe.erase, seed=recipe.seed
+            ),
             size_of=self.schedule.size,
         )
 
