@@ -223,7 +223,7 @@ def test_orthogonal_factor_has_the_directions_of_its_kernel(shape: tuple[int, ..
     left, _, right = np.linalg.svd(np.random.default_rng(5).normal(size=(rows, columns)), full_matrices=False)
     values = np.geomspace(1, 0.05, len(right)) * 40
     kernel = ((left * values) @ right).reshape(shape).astype("f4")
-    factor = orthogonal(tf.constant(kernel)).numpy()
+    factor = orthogonal(tf.constant(kernel[np.newaxis])).numpy()[0]
     assert factor.shape == shape
     inside = left.T @ factor.reshape(rows, columns) @ right.T
     assert np.diag(inside).min() > 0.5
@@ -233,7 +233,7 @@ def test_orthogonal_factor_has_the_directions_of_its_kernel(shape: tuple[int, ..
 
 def test_a_kernel_without_a_gradient_stays() -> None:
     """Nothing is divided by nothing."""
-    assert not orthogonal(tf.zeros((3, 3, 4, 8))).numpy().any()
+    assert not orthogonal(tf.zeros((1, 3, 3, 4, 8))).numpy().any()
 
 
 def make_muon(kernel: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]]) -> Muon:
@@ -252,9 +252,30 @@ def test_kernels_turn_by_the_learning_rate_and_keep_their_length() -> None:
     step(np.float32(0.05))
     moved = muon.targets[0].numpy()
     assert np.linalg.norm(moved) == pytest.approx(np.sqrt(8), rel=1e-5)
-    expected = kernel - 0.05 * orthogonal(tf.constant(gradient, tf.float32)).numpy()
+    expected = kernel - 0.05 * orthogonal(tf.constant(gradient[np.newaxis], tf.float32)).numpy()[0]
     np.testing.assert_allclose(moved, expected * np.sqrt(8) / np.linalg.norm(expected), atol=1e-5)
     assert 0.02 < np.linalg.norm(moved - kernel) / np.sqrt(8) < 0.06
+
+
+def test_kernels_that_are_moved_together_go_where_each_goes_alone() -> None:
+    """Two kernels of one shape and, between them, one of another: each as by a Muon of its own, over three steps."""
+    draw = np.random.default_rng(4)
+    shapes = [(3, 3, 4, 8), (3, 3, 8, 4), (3, 3, 4, 8)]
+    starts, gradients = ([draw.normal(size=shape).astype("f4") for shape in shapes] for _ in range(2))
+    names = ["a", "b", "c"]
+    together = Muon([tf.Variable(each) for each in starts], names, weight_decay=0.0)
+    order = [0, 2, 1]  # that its targets have: by shape
+    assert [tuple(each.shape) for each in together.targets] == [shapes[number] for number in order]
+    step = tf.function(lambda rate: together.apply([gradients[number] for number in order], rate), autograph=False)
+    for _ in range(3):
+        step(np.float32(0.03))
+    for place, number in enumerate(order):
+        alone = Muon([tf.Variable(starts[number])], [names[number]], weight_decay=0.0)
+        for _ in range(3):
+            alone.apply([gradients[number]], np.float32(0.03))
+        np.testing.assert_allclose(together.targets[place].numpy(), alone.targets[0].numpy(), atol=1e-5)
+        state = f"muon/momentum/{names[number]}"
+        np.testing.assert_allclose(together.state[state].numpy(), alone.state[state].numpy(), rtol=1e-5)
 
 
 def test_the_rest_learns_as_by_nesterov() -> None:
