@@ -71,6 +71,22 @@ def test_failure_while_loading_is_shown(tmp_path: Path) -> None:
     assert "RuntimeError: broken" in done.stderr
 
 
+@pytest.mark.parametrize("was_on", [True, False])
+def test_garbage_collector_is_left_as_it_was(was_on: bool, tmp_path: Path) -> None:
+    """It is off while TensorFlow loads; then it is as before, also where loading failed."""
+    (tmp_path / "tensorflow.py").write_text("import gc\nprint(gc.isenabled())\nraise RuntimeError\n")
+    code = f"""
+import gc, sys
+sys.path.insert(0, {str(tmp_path)!r})
+(gc.enable if {was_on} else gc.disable)()
+try:
+    import convscope.models.frameworks
+except RuntimeError:
+    print(gc.isenabled())
+"""
+    assert run_python(code).stdout.split() == ["False", str(was_on)]
+
+
 @pytest.mark.tensorflow
 @pytest.mark.slow
 def test_what_keras_loads_for_itself_waits_until_somebody_asks_for_it() -> None:

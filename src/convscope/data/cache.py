@@ -103,7 +103,7 @@ def fingerprint(root: Path, paths: Sequence[str], square: Square) -> str:
     )
     for path in paths:
         try:
-            found = os.stat(root / path)
+            found = os.stat(os.path.join(root, path))  # a Path for each would take longer than to look
             facts = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
         except (OSError, ValueError):
             facts = "unreadable"

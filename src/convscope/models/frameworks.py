@@ -6,6 +6,7 @@ they go to a temporary file, which is shown only when loading fails.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -29,6 +30,18 @@ def _without_passengers() -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Keep Python from looking for garbage among half a million new objects that all stay: 0.9 of 3.4 seconds."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager
@@ -73,7 +86,7 @@ def _load() -> tuple[Any, Any]:
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
-        with _quiet_stderr(), _without_passengers():
+        with _quiet_stderr(), _without_passengers(), _without_collecting():
             import tensorflow
 
             _set_threads(tensorflow)
