@@ -9,7 +9,11 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-PAGES = ("README.md", "README.zh-CN.md", "docs/guides/few-images.md", "docs/decisions/transfer.md")
+PAGES = (
+    *("README.md", "README.zh-CN.md"),
+    *("docs/guides/few-images.md", "docs/guides/from-scratch.md"),
+    "docs/decisions/transfer.md",
+)
 
 
 def fill(root: Path, name: str) -> str:
@@ -48,7 +52,7 @@ CONTENDERS = {
     "torch": ("the same network, PyTorch", "同一网络，PyTorch"),
     "short": ("convscope `--budget {budget:.0f}s`", "convscope `--budget {budget:.0f}s`"),
     "ours": ("convscope `--budget {budget:.0f}s`", "convscope `--budget {budget:.0f}s`"),
-    "hour": ("convscope `--budget 1h`", "convscope `--budget 1h`"),
+    "hour": ("convscope `--budget 1h{choices}`", "convscope `--budget 1h{choices}`"),
 }
 
 
@@ -63,7 +67,8 @@ def fastest_table(facts: dict[str, Any], chinese: bool) -> str:
     for name, names in CONTENDERS.items():
         found = facts["contenders"].get(name, {})
         if runs := found.get("runs"):
-            title = names[chinese].format(budget=found.get("budget", 0))
+            said = "".join(f" --{field.replace('_', '-')} {value}" for field, value in found.get("choices", {}).items())
+            title = names[chinese].format(budget=found.get("budget", 0), choices=said)
             lines.append(f"| {title} | {' | '.join(_contender_cells(runs, chinese))} |")
     return "\n".join(lines)
 
