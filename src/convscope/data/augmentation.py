@@ -78,7 +78,7 @@ def erase_each(images: NDArray[np.uint8], most: float, *, rng: np.random.Generat
 
     Its area is drawn from 0 to `most` of the image's, its proportions up to 4:3 either way, its place anywhere inside.
     """
-    count, side, _, channels = images.shape
+    count, side, channels = len(images), images.shape[1], images.shape[3]
     boxes = np.rint(draw_boxes(rng.uniform(0, most, count), rng=rng) * side).astype(int)
     sums = images.reshape(count, side, -1).sum(axis=1, dtype=np.float32)  # of whole rows: 20 times as fast as at once
     means = np.rint(sums.reshape(count, side, channels).mean(axis=1, dtype=np.float64) / side).astype(np.uint8)
