@@ -13,7 +13,7 @@ HOUR_SECONDS = 3600.0
 HOUR_CHOICES: dict[str, Any] = {
     "image_size": 160,
     "erase": 0.25,
-}  # of our hour's recipe: docs/decisions/compact.md says why
+}  # of its recipe: docs/decisions/compact.md
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
