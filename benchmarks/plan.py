@@ -10,10 +10,8 @@ REFERENCE_STEPS = 10_000
 SHORT_SHARE = 0.04  # of the reference's time, the budget of our short training
 SHORT_SECONDS = (10.0, 90.0)  # that it has at least and at most
 HOUR_SECONDS = 3600.0
-HOUR_CHOICES: dict[str, Any] = {
-    "image_size": 160,
-    "erase": 0.25,
-}  # of its recipe: docs/decisions/compact.md
+# of the hour's recipe; docs/decisions/compact.md says why
+HOUR_CHOICES: dict[str, Any] = {"image_size": 160, "erase": 0.25}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,10 @@ from statistics import mean, median, stdev
 from typing import Any
 
 PAGES = (
-    *("README.md", "README.zh-CN.md"),
-    *("docs/guides/few-images.md", "docs/guides/from-scratch.md"),
+    "README.md",
+    "README.zh-CN.md",
+    "docs/guides/few-images.md",
+    "docs/guides/from-scratch.md",
     "docs/decisions/transfer.md",
 )
 

@@ -152,7 +152,7 @@ class Muon:
     them alike. Each kernel is kept at one length, the square root of its number of filters, so that the learning rate
     is the angle by which it turns: for convolutions whose outputs are normalised, and whose length means nothing.
 
-    Kernels of one shape are moved together: a third of the operations to trace, and to start at each step.
+    Kernels of one shape are moved together: half the operations to trace, and to start at each step.
 
     Args:
         variables: `tf.Variable`s, float32; kernels are those with four axes, (height, width, in, out).
