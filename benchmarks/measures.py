@@ -105,11 +105,12 @@ def measure_ours(bench: Bench) -> Facts:
     if seconds is None:
         raise Skipped("its budget is the time of the part `graph`, which has not been measured")
     choices = HOUR_CHOICES if bench.part == "hour" else {}
-    found: Facts = {"budget": seconds, "choices": choices, "runs": []}
+    said = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in choices.items())
+    found: Facts = {"budget": seconds, "choices": said, "runs": []}
     for seed in range(bench.plan.short_seeds if bench.part == "short" else bench.plan.seeds):
         try:
             told = bench.run("ours", "learn", seconds=seconds, seed=seed, choices=choices)
-            found["runs"].append(tell_run(bench, told) | {"seed": seed, "mirrored": told.only("mirrored")["accuracy"]})
+            found["runs"].append(tell_run(bench, told) | {"seed": seed})
         except ChildFailed as reason:  # the other seeds are worth having
             found["failed"] = f"seed {seed}: {reason}"
     return found
@@ -120,13 +121,15 @@ def tell_run(bench: Bench, told: Told) -> Facts:
     points = told.lines.get("point")
     if not points:
         raise Skipped("it was never judged: too little time for this machine")
-    count = bench.facts["split"]["validation"]
+    judged = told.only("judged") if "judged" in told.lines else {"images": bench.facts["split"]["validation"]}
+    count = judged.pop("images")  # ours refuses what is not to be used
     accuracy = wilson(round(points[-1]["accuracy"] * count), count)
     last = points[-1]
     return {
         "seed": bench.seed,
         **told.only("start"),
         **told.memory,
+        **judged,
         "accuracy": accuracy.to_json(),
         "images_per_second": last["images"] / last["seconds"],
         "points": points,

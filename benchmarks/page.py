@@ -44,7 +44,7 @@ def introduction(facts: Facts) -> Iterator[str]:
     yield (
         f"Everybody learns from the same {split['train']:,} photos, from scratch, and is judged on the same"
         f" {split['validation']:,}, drawn by seed {facts['seed']}; each in a process of its own, on the CPU, with its"
-        " library's own thread settings. Nothing is averaged over mirror images but in the column `mirrored`."
+        " library's own thread settings. Nothing is averaged over mirror images but where it says so."
     )
     yield ""
 
@@ -212,7 +212,7 @@ def told_reference(facts: Facts) -> str:
 
 def told_choices(found: Facts) -> str:
     """What a training's recipe says otherwise than by default."""
-    return "".join(f", `--{name.replace('_', '-')} {value}`" for name, value in found.get("choices", {}).items())
+    return f", `{found['choices']}`" if found.get("choices") else ""
 
 
 def any_run(facts: Facts) -> bool:

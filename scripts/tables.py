@@ -69,8 +69,8 @@ def fastest_table(facts: dict[str, Any], chinese: bool) -> str:
     for name, names in CONTENDERS.items():
         found = facts["contenders"].get(name, {})
         if runs := found.get("runs"):
-            said = "".join(f" --{field.replace('_', '-')} {value}" for field, value in found.get("choices", {}).items())
-            title = names[chinese].format(budget=found.get("budget", 0), choices=said)
+            said = found.get("choices") or ""
+            title = names[chinese].format(budget=found.get("budget", 0), choices=f" {said}" if said else "")
             lines.append(f"| {title} | {' | '.join(_contender_cells(runs, chinese))} |")
     return "\n".join(lines)
 

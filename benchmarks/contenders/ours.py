@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from contenders.child import Report, Task, answer, since, summary
+from contenders.child import Report, Task, answer, peak_bytes, since, summary
 from convscope import Learner, Recipe, evaluate, train
 from convscope.models.catalog import count_operations
 from convscope.run import Run
@@ -17,7 +17,7 @@ TRAINED_OVER_FORWARD = 3  # operations of a training step: forward, gradient of 
 
 
 def learn(task: Task, report: Report) -> None:
-    """Train `compact` with a budget, as `train DATA --network compact --budget ...` does, and tell its history.
+    """Train `compact` with a budget, as `train DATA --network compact --budget ...` does; tell history and peak memory.
 
     Seconds run from the first step on, evaluations and checkpoints included; probing and compiling come before. The
     model is judged once more with mirror images, as `evaluate --mirror` does.
@@ -25,8 +25,9 @@ def learn(task: Task, report: Report) -> None:
     recipe = recipe_of(task, "compact").with_changes({"budget": task.seconds})
     run = train(Path(task.data), recipe, out=Path(task.out), cache=Path(task.cache))
     tell_history(task, report, run)
+    trained = peak_bytes("self")
     mirrored = evaluate(run.path, split="validation", mirror=True).metrics
-    report.tell("mirrored", accuracy=mirrored.accuracy.to_json())
+    report.tell("judged", images=mirrored.count, mirrored=mirrored.accuracy.to_json(), peak_bytes=trained)
 
 
 def cost(task: Task, report: Report) -> None:

@@ -70,7 +70,7 @@ def test_answers_are_those_of_each_file(model: TinyModel, bundle: Bundle, paths:
 def test_mirrored_answers_are_the_mean_over_an_image_and_its_mirror_image(
     model: TinyModel, bundle: Bundle, paths: list[str]
 ) -> None:
-    """To the last bit the mean of what the model says of both; what cannot be read stays so."""
+    """What the model says of both, averaged; what cannot be read stays so."""
     plain, mirrored = (list(answer_files(bundle, paths, mirror=mirror)) for mirror in (False, True))
     assert [(answer.path, answer.reason) for answer in plain] == [(answer.path, answer.reason) for answer in mirrored]
     differing = 0
@@ -122,14 +122,17 @@ def touchy(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return open_for_answering(path)
 
 
+@pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("cuts", [(0, 32, 146), (0, 1, 2, 50, 96, 145, 146), (0, 73, 146)])
-def test_stretches_have_the_bits_of_the_whole(touchy: Bundle, paths: list[str], cuts: tuple[int, ...]) -> None:
-    """Wherever a list is cut, each stretch gives to the last bit what the whole list gives."""
+def test_stretches_have_the_bits_of_the_whole(
+    touchy: Bundle, paths: list[str], cuts: tuple[int, ...], mirror: bool
+) -> None:
+    """Wherever a list is cut, each stretch gives to the last bit what the whole list gives; mirrored too."""
     assert len(paths) == cuts[-1]
-    whole = list(answer_files(touchy, paths))
+    whole = list(answer_files(touchy, paths, mirror=mirror))
     pieces: list[Answer] = []
     for first, last in itertools.pairwise(cuts):
-        for batch in answer_batches(touchy, iter(paths[first:last]), first=first, total=len(paths)):
+        for batch in answer_batches(touchy, iter(paths[first:last]), first=first, total=len(paths), mirror=mirror):
             pieces += batch
     assert same_bits(pieces, whole)
 

@@ -60,12 +60,13 @@ def shards(dealt: Path, tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(("format", "count"), [("csv", 1), ("csv", 70), ("jsonl", 4), ("parquet", 4), ("reference", 4)])
+@pytest.mark.parametrize("mirror", [False, True])
 def test_merged_shards_are_the_table_of_one_run(
-    model: Path, images: list[str], tmp_path: Path, format: Format, count: int
+    model: Path, images: list[str], tmp_path: Path, format: Format, count: int, mirror: bool
 ) -> None:
     """Byte for byte, from any number of shards, some of them without an input, given in any order."""
     pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
-    table = Table(format=format, top=2) if format != "reference" else Table(format=format)
+    table = Table(format=format, top=0 if format == "reference" else 2, mirror=mirror)
     whole = predict(model, images, out=tmp_path / "whole", table=table)
     paths = [tmp_path / f"part{number}" for number in range(1, count + 1)]
     for number, path in enumerate(paths, 1):

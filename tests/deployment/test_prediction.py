@@ -378,6 +378,8 @@ def test_mirrored_table_says_the_same_of_a_photo_and_its_mirror_image(
     assert both[0] == both[1]
     confidences = [[row["confidence"] for row in tables["plain", way]] for way in ("as it is", "turned")]
     assert confidences[0] != confidences[1]
+    streamed = cli("predict", learned, *original, "--mirror", "--neighbours", 1)
+    assert streamed.out == (tmp_path / "mirror as it is.csv").read_text()
     assert sum(row["similarity1"] == "1" for row in tables["mirror", "as it is"]) > 4
 
 

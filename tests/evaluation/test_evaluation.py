@@ -17,7 +17,7 @@ import pytest
 from commands import Command
 from drawing import encode, refused_files
 from PIL import Image
-from tiny_model import COLOURS, colour_model, colour_run
+from tiny_model import COLOURS, SMALL, colour_model, colour_run, random_model
 
 from convscope.data.dataset import read_samples
 from convscope.data.image import read_image
@@ -264,8 +264,10 @@ def test_mirrored_figures_stand_apart_and_say_what_they_are(run: Run, colours: P
     plain = [evaluate(run.path), evaluate(run.path, colours)]
     before = [(judged.folder / "metrics.json").read_bytes() for judged in plain]
     mirrored = [evaluate(run.path, mirror=True), evaluate(run.path, colours, mirror=True)]
-    names = [judged.folder.relative_to(run.path / "evaluations").name for judged in (plain[1], *mirrored)]
-    assert names == ["colours", "test-mirrored", "colours-mirrored"]
+    assert [str(judged.folder.relative_to(run.path)) for judged in (*plain, *mirrored)] == [
+        *(".", "evaluations/colours"),
+        *("mirrored", "evaluations/colours-mirrored"),
+    ]
     assert [(judged.folder / "metrics.json").read_bytes() for judged in plain] == before
     for judged, with_mirror in zip(plain, mirrored, strict=True):
         facts = json.loads((with_mirror.folder / "metrics.json").read_text())
@@ -273,6 +275,23 @@ def test_mirrored_figures_stand_apart_and_say_what_they_are(run: Run, colours: P
         assert "--mirror" in describe(with_mirror)
         assert "mirror image" not in describe(judged)
         assert judged.metrics.accuracy == with_mirror.metrics.accuracy  # plain colours are their own mirror images
+
+
+def test_mirrored_figures_are_of_answers_both_ways_round(photos: Path, tmp_path: Path, cli: Command) -> None:
+    """The log loss is that of the mean over each image and its mirror image, and no plain one; the command says so."""
+    classes = tuple(sorted(folder.name for folder in photos.iterdir()))
+    model = random_model(classes, seed=4)
+    file = model.write(tmp_path / "m.onnx")
+    plain, mirrored = (evaluate(file, photos, mirror=mirror, out=tmp_path / str(mirror)) for mirror in (False, True))
+    losses = []
+    for place in sorted(photos.rglob("*.png")):
+        image = read_image(place, size=SMALL.size)
+        both = model.answer(np.stack([image, image[:, ::-1]])).mean(axis=0)
+        losses.append(-math.log(both[classes.index(place.parent.name)]))
+    assert mirrored.metrics.log_loss.value == pytest.approx(np.mean(losses), rel=1e-4)
+    assert plain.metrics.log_loss.value != pytest.approx(np.mean(losses), rel=1e-3)
+    ended = cli("evaluate", file, photos, "--mirror", "--json", "--out", tmp_path / "said")
+    assert json.loads(ended.out) == mirrored.metrics.to_json()
 
 
 def test_images_that_it_learned_from_are_told(run: Run, colours: Path, tmp_path: Path) -> None:

@@ -195,6 +195,17 @@ def test_run_that_went_on_is_judged_again(copy: Run) -> None:
     )
 
 
+def test_mirrored_figures_are_not_passed_off_as_plain_ones(copy: Run) -> None:
+    """Where `evaluate --mirror --out RUN` put its own in their place, the run is judged again."""
+    from convscope.evaluation.evaluation import evaluate
+    from convscope.explanation.explanation import explain
+
+    evaluate(copy.path, mirror=True, out=copy.path)
+    assert json.loads((copy.path / "metrics.json").read_text())["mirrored"]
+    explain(copy.path)
+    assert not json.loads((copy.path / "metrics.json").read_text())["mirrored"]
+
+
 def test_images_that_are_gone_do_not_matter_where_others_are_named(
     copy: Run, photos_of_small: Path, tmp_path: Path
 ) -> None:

@@ -74,9 +74,10 @@ def zoom_each(images: NDArray[np.uint8], size: int, most: float, *, rng: np.rand
 
 
 def erase_each(images: NDArray[np.uint8], most: float, *, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A random rectangle of each image hidden under the image's mean colour (DeVries and Taylor, arXiv 1708.04552).
+    """A random rectangle of each image hidden under the image's mean colour (Zhong et al., arXiv 1708.04896).
 
-    Its area is drawn from 0 to `most` of the image's, its proportions up to 4:3 either way, its place anywhere inside.
+    Its area is drawn from 0 to `most` of the image's, its proportions up to 4:3 either way, its place anywhere inside;
+    a side that would be longer than the image's is as long as that.
     """
     count, side, channels = len(images), images.shape[1], images.shape[3]
     boxes = np.rint(draw_boxes(rng.uniform(0, most, count), rng=rng) * side).astype(int)

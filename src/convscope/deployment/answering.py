@@ -62,7 +62,7 @@ def open_for_answering(model: Path) -> Bundle:
 
 
 def answer_files(bundle: Bundle, paths: Sequence[str | Path], *, mirror: bool = False) -> Iterator[Answer]:
-    """The model's answer to each file, in order; memory stays flat. `mirror`: as of `answer_batches`."""
+    """The model's answer to each file, in order; memory stays flat. `mirror`: as in `answer_batches`."""
     names = (os.fspath(path) for path in paths)
     with closing(answer_batches(bundle, names, first=0, total=len(paths), mirror=mirror)) as batches:
         for answers in batches:

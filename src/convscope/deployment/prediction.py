@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 from convscope.deployment.answering import Answer, Nearest, answer_batches, open_for_answering
 from convscope.deployment.bundle import Bundle
@@ -24,7 +24,7 @@ from convscope.deployment.origin import Origin, Shard
 from convscope.deployment.parts import Parts, check_same, gather, is_begun, open_parts
 from convscope.deployment.rows import Table
 from convscope.deployment.shards import read_shard, sidecar_of, write_sidecar
-from convscope.deployment.tables import Writer, open_writer, text_writer
+from convscope.deployment.tables import TextWriter, Writer, open_writer, text_writer
 from convscope.errors import FolderError, Interrupted, RunError
 from convscope.run import check_new, open_whole
 from convscope.terminal import plural, program, progress, remarks
@@ -33,6 +33,8 @@ from convscope.training.interruption import stop_requests
 WAITING_VALUES = 1_000_000  # numbers that wait in memory to become a part
 VALUES_OF_A_ROW = 16  # besides the probabilities: what a path and a row cost
 VALUES_OF_A_NEIGHBOUR = 32
+
+Ask: TypeAlias = Callable[..., Generator[list[Answer]]]  # (paths, first=, total=) -> answers, as `answer_batches`
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,12 @@ def predict(
     table, shard_or_all = table or Table(), shard or Shard()
     _check_out(out, table, in_parts=resume or shard is not None)
     bundle = open_for_answering(model)
-    nearest = _open_neighbours(bundle, table)
+    ask = partial(answer_batches, bundle, nearest=_open_neighbours(bundle, table), mirror=table.mirror)
     if out is None:
-        return _stream(sys.stdout, bundle, nearest, images, table)
+        return _stream(sys.stdout, ask, images, text_writer(table, bundle.classes))
     if out.exists() and not out.is_file():  # a pipe, or /dev/null
         with out.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return _stream(file, bundle, nearest, images, table)
+            return _stream(file, ask, images, text_writer(table, bundle.classes))
 
     def origin_of(inputs: InputList) -> Origin:
         return Origin(
@@ -111,7 +113,7 @@ def predict(
     with open_parts(out, images, origin_of, resume=resume) as parts:
         if not parts.is_complete:  # else a kill may have come just after the table
             check_new(out)
-        _fill(parts, bundle, nearest, writer, again=command_to_resume(model, out, table=table, shard=shard))
+        _fill(parts, ask, writer, again=command_to_resume(model, out, table=table, shard=shard))
         return _finish(parts, writer, out, in_shards=shard is not None)
 
 
@@ -153,22 +155,21 @@ def _leave(
     return Predictions(found.origin.count, found.unreadable, out, was_there=True)
 
 
-def _stream(file: TextIO, bundle: Bundle, nearest: Nearest | None, images: Iterable[str], table: Table) -> Predictions:
+def _stream(file: TextIO, ask: Ask, images: Iterable[str], writer: TextWriter) -> Predictions:
     """Write rows as they come, to where nothing can be gone on with."""
-    writer = text_writer(table, bundle.classes)
     with tempfile.TemporaryFile() as listed:
         inputs = write_inputs(listed, images)
         paths = read_inputs(listed, 0, inputs.count)
         file.write(writer.header)
         unreadable = 0
-        for answers in _answer(bundle, nearest, paths, table, first=0, count=inputs.count, total=inputs.count):
+        for answers in _answer(ask, paths, first=0, count=inputs.count, total=inputs.count):
             file.writelines(map(writer.line, answers))
             unreadable += _count_unreadable(answers)
     file.flush()
     return Predictions(inputs.count, unreadable, None)
 
 
-def _fill(parts: Parts, bundle: Bundle, nearest: Nearest | None, writer: Writer, *, again: str) -> None:
+def _fill(parts: Parts, ask: Ask, writer: Writer, *, again: str) -> None:
     """Predict what is not done yet; `again` is the command that goes on after a stop."""
     origin = parts.origin
     done = sum(part.count for part in parts.done())
@@ -176,8 +177,8 @@ def _fill(parts: Parts, bundle: Bundle, nearest: Nearest | None, writer: Writer,
     if done:
         remarks().print(f"going on after {done:,} of {plural(origin.count, 'image')}")
     paths = parts.paths(first, last)
-    batches = _answer(bundle, nearest, paths, origin.table, first=first, count=last - first, total=origin.total)
-    values = len(bundle.classes) + VALUES_OF_A_ROW + VALUES_OF_A_NEIGHBOUR * origin.table.neighbours
+    batches = _answer(ask, paths, first=first, count=last - first, total=origin.total)
+    values = len(origin.classes) + VALUES_OF_A_ROW + VALUES_OF_A_NEIGHBOUR * origin.table.neighbours
     with stop_requests() as is_stopped, closing(batches):
         for answers in gather(batches, most=WAITING_VALUES // values, is_stopped=is_stopped):
             unreadable = _count_unreadable(answers)
@@ -191,19 +192,12 @@ def _fill(parts: Parts, bundle: Bundle, nearest: Nearest | None, writer: Writer,
                 )
 
 
-def _answer(
-    bundle: Bundle,
-    nearest: Nearest | None,
-    paths: Iterator[str],
-    table: Table,
-    *,
-    first: int,
-    count: int,
-    total: int,
-) -> Generator[Sequence[Answer]]:
+def _answer(ask: Ask, paths: Iterator[str], *, first: int, count: int, total: int) -> Generator[Sequence[Answer]]:
     """The answers to `count` files, batch by batch, with progress."""
-    answered = answer_batches(bundle, paths, first=first, total=total, nearest=nearest, mirror=table.mirror)
-    with progress("predicting", count, unit="images") as bar, closing(answered) as batches:
+    with (
+        progress("predicting", count, unit="images") as bar,
+        closing(ask(paths, first=first, total=total)) as batches,
+    ):
         for answers in batches:
             bar.advance(len(answers))
             yield answers

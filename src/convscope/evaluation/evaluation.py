@@ -92,7 +92,7 @@ def evaluate(
         data: a labelled folder or manifest, matched by class name; None: the run's own held-out images.
         split: `train`, `validation` or `test`; None: the test images where there are any, else those of validation.
         mirror: average each answer with that to the image's mirror image, as `predict` does with it.
-        out: where the results go; None: the run folder, or for `data` or with `mirror` a folder of its own in it.
+        out: where the results go; None: the run folder, with `mirror` or for `data` a folder of its own in it.
 
     Raises:
         BundleError, RunError: there is no model. FolderError: there is nothing to judge by.
@@ -117,7 +117,8 @@ def evaluate(
     metrics = summarize(judged.labels, judged.probabilities, classes=bundle.classes, split=truth.split, mirrored=mirror)
     mistakes = find_mistakes(judged.paths, judged.labels, judged.probabilities, classes=bundle.classes)
     absent = tuple(name for name, scores in metrics.classes.items() if not scores.support)
-    folder = out or _folder_for(model, data, truth, mirror=mirror)
+    own = model / "mirrored" if mirror else model
+    folder = out or (own if data is None else _folder_for(model, data, mirror=mirror))
     left_out = (*truth.refused, *unreadable)
     chose = data is None and truth.split == "validation" and Run(model).recipe.patience > 0
     learned = None if data is None else _find_learned(Run(model), judged)
@@ -263,18 +264,15 @@ def _find_learned(run: Run, judged: Judged) -> Learned | None:
     return Learned(len(is_new) - others, others, wilson(int(right[is_new].sum()), others))
 
 
-def _folder_for(model: Path, data: Path | None, truth: Truth, *, mirror: bool) -> Path:
-    """Where results go: the run folder for its own images, `evaluations/NAME` in it for others; here for a bare model.
+def _folder_for(model: Path, data: Path, *, mirror: bool) -> Path:
+    """Where the results for a folder go: `evaluations/NAME` in the run, or here for a bare model; one per folder.
 
-    Each folder of images has its own place, and what is mirrored another one.
+    What is mirrored has a place of its own beside it.
     """
-    if data is None and not mirror:
-        return model
     base = (model if model.is_dir() else Path()) / "evaluations"
-    name = truth.split if data is None else _absolute(data).name or "data"
-    name += "-mirrored" if mirror else ""
+    name = f"{_absolute(data).name or 'data'}{'-mirrored' if mirror else ''}"
     places = (base / f"{name}{f'-{number}' if number > 1 else ''}" for number in itertools.count(1))
-    return next(place for place in places if _is_free(place / "metrics.json", data or truth.root))
+    return next(place for place in places if _is_free(place / "metrics.json", data))
 
 
 def _is_free(metrics: Path, data: Path) -> bool:

@@ -115,9 +115,10 @@ def _overview(run: Run, inside: Inside, held_out: Sequence[Photo]) -> Iterator[D
 
 
 def _is_judged(run: Run) -> bool:
-    """Whether there are figures of this model: a run that went on has another one since."""
+    """Whether there are plain figures of this model: a run that went on has another one since."""
     judged, model = run.path / "metrics.json", run.model / "model.json"
-    return judged.exists() and judged.stat().st_mtime >= model.stat().st_mtime
+    is_new = judged.exists() and judged.stat().st_mtime >= model.stat().st_mtime
+    return is_new and not read_json(judged).get("mirrored")
 
 
 def _mistakes(run: Run, inside: Inside) -> Figure | None:

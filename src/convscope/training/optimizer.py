@@ -169,7 +169,7 @@ class Muon:
         for name, kernel in kernels.items():
             alike.setdefault(tuple(kernel.shape), []).append(name)
         self._groups = [
-            ([kernels[name] for name in names], [momenta[name] for name in names]) for names in alike.values()
+            ([kernels[name] for name in group], [momenta[name] for name in group]) for group in alike.values()
         ]
         self._rest = NesterovSGD(list(others.values()), list(others), weight_decay=weight_decay)
         self.targets = [*(kernel for kernels, _ in self._groups for kernel in kernels), *self._rest.targets]
