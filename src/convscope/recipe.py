@@ -308,6 +308,10 @@ def _check_ranges(recipe: Recipe, kind: Kind) -> None:
     for name, holds, expected in checks:
         if not holds:
             raise _wrong(name, getattr(recipe, name), expected)
+    _check_length(recipe)
+
+
+def _check_length(recipe: Recipe) -> None:
     said = [name for name in LENGTHS if getattr(recipe, name) is not None]
     if len(said) > 1:
         raise RecipeError(found=" and ".join(f"`{name}`" for name in said), expected="one of them", fix="leave one out")
