@@ -121,8 +121,8 @@ def tell_run(bench: Bench, told: Told) -> Facts:
     points = told.lines.get("point")
     if not points:
         raise Skipped("it was never judged: too little time for this machine")
-    judged = told.only("judged") if "judged" in told.lines else {"images": bench.facts["split"]["validation"]}
-    count = judged.pop("images")  # ours refuses what is not to be used
+    judged = told.only("judged") if "judged" in told.lines else {}
+    count = judged.get("judged_images", bench.facts["split"]["validation"])
     accuracy = wilson(round(points[-1]["accuracy"] * count), count)
     last = points[-1]
     return {

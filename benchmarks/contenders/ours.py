@@ -27,7 +27,7 @@ def learn(task: Task, report: Report) -> None:
     tell_history(task, report, run)
     trained = peak_bytes("self")
     mirrored = evaluate(run.path, split="validation", mirror=True).metrics
-    report.tell("judged", images=mirrored.count, mirrored=mirrored.accuracy.to_json(), peak_bytes=trained)
+    report.tell("judged", judged_images=mirrored.count, mirrored=mirrored.accuracy.to_json(), peak_bytes=trained)
 
 
 def cost(task: Task, report: Report) -> None:

@@ -312,6 +312,7 @@ def _check_ranges(recipe: Recipe, kind: Kind) -> None:
 
 
 def _check_length(recipe: Recipe) -> None:
+    """How long to train is said once at most."""
     said = [name for name in LENGTHS if getattr(recipe, name) is not None]
     if len(said) > 1:
         raise RecipeError(found=" and ".join(f"`{name}`" for name in said), expected="one of them", fix="leave one out")

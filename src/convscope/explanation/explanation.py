@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,9 +93,7 @@ def explain(
 
 def _overview(run: Run, inside: Inside, held_out: Sequence[Photo]) -> Iterator[Drawing]:
     """Learning curves, confusion, a grid of held-out images, mistakes."""
-    if not _is_judged(run):
-        evaluate(run.path)
-    metrics = read_json(run.path / "metrics.json")
+    metrics = _plain_figures(run)
     history = [{name: float(value) for name, value in row.items()} for row in read_table(run.history_file)]
     if history:
         columns = {name: [row[name] for row in history] for name in history[0]}
@@ -114,11 +112,15 @@ def _overview(run: Run, inside: Inside, held_out: Sequence[Photo]) -> Iterator[D
         yield Drawing("mistakes", "Mistakes, worst first", "错误示例", figure)
 
 
-def _is_judged(run: Run) -> bool:
-    """Whether there are plain figures of this model: a run that went on has another one since."""
+def _plain_figures(run: Run) -> dict[str, Any]:
+    """What metrics.json says of this model, which is judged where there is none: a run that went on has another one."""
     judged, model = run.path / "metrics.json", run.model / "model.json"
     is_new = judged.exists() and judged.stat().st_mtime >= model.stat().st_mtime
-    return is_new and not read_json(judged).get("mirrored")
+    metrics = read_json(judged) if is_new else None
+    if metrics is None or metrics.get("mirrored"):
+        evaluate(run.path)
+        metrics = read_json(judged)
+    return metrics
 
 
 def _mistakes(run: Run, inside: Inside) -> Figure | None:
