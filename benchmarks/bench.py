@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from datetime import date
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def measure(bench: Bench, parts: list[str] | None, out: Path) -> bool:
 
 
 def measure_part(bench: Bench) -> Facts:
-    """One part's facts, or why there are none, with the load of the machine before and after it."""
+    """One part's facts, or why there are none, with its day and the load of the machine before and after it."""
     before, found = os.getloadavg(), dict[str, Any]()
     try:
         found = PARTS[bench.part](bench)
@@ -124,7 +125,8 @@ def measure_part(bench: Bench) -> Facts:
             remarks().print(f"{bench.part}: {word}: {found[word]}", markup=False)
     seconds = time.monotonic() - bench.since
     remarks().print(f"{bench.part}: done in {clock(seconds)}", markup=False)
-    return {**found, "wall_seconds": seconds, "load": [before[0], os.getloadavg()[0]]}
+    load = [before[0], os.getloadavg()[0]]
+    return {**found, "wall_seconds": seconds, "load": load, "day": date.today().isoformat()}
 
 
 def write_description(out: Path, facts: Facts) -> None:

@@ -184,7 +184,7 @@ def cost_table(facts: Facts) -> Iterator[str]:
 
 
 def footing(facts: Facts) -> Iterator[str]:
-    """The machine and how busy it was."""
+    """The machine, when it was measured, and how busy it was."""
     machine = facts["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
     parts = {**facts["contenders"], **facts["measures"]}
@@ -193,6 +193,11 @@ def footing(facts: Facts) -> Iterator[str]:
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['platform']},"
         f" Python {machine['python']}, {versions}."
     )
+    yield ""
+    days: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        days.setdefault(part["day"], []).append(name)
+    yield "Measured on " + "; on ".join(f"{day}: {', '.join(days[day])}" for day in sorted(days)) + "."
     yield ""
     yield (
         f"Load average of a minute before and after each part: {loads}. Before a part it should be near 0, after it no"
