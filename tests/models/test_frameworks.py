@@ -22,6 +22,8 @@ STAND_IN = """
 class config:
     class threading:
         set_inter_op_parallelism_threads = set_intra_op_parallelism_threads = id
+    class optimizer:
+        set_experimental_options = id
 def constant(value): return value
 """
 
@@ -101,6 +103,18 @@ print(sklearn.__version__ > "1", matplotlib.__version__ > "3")
     assert run_python(code).stdout.split() == ["False", "False", "True", "True"]
     done = run_python("import matplotlib, sklearn\nimport convscope.models.frameworks\nprint(matplotlib.__name__)")
     assert (done.stdout, done.stderr) == ("matplotlib\n", "")
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_graphs_are_left_as_traced_but_for_fusing() -> None:
+    """TensorFlow's rewritings that do not pay are off; the one that fuses, which answers need, is not."""
+    code = """
+from convscope.models.frameworks import REWRITINGS, tf
+settings = tf.config.optimizer.get_experimental_options()
+print({settings[name] for name in REWRITINGS}, settings.get("remapping", True), settings["disable_meta_optimizer"])
+"""
+    assert run_python(code).stdout == "{False} True False\n"
 
 
 @pytest.mark.tensorflow

@@ -17,6 +17,15 @@ from typing import Any
 from convscope.errors import ConvscopeError, MissingExtra
 from convscope.run import available_cores
 
+REWRITINGS = (  # of graphs, by TensorFlow before their first run, that do not pay
+    "arithmetic_optimization",
+    "constant_folding",
+    "dependency_optimization",
+    "function_optimization",
+    "layout_optimizer",
+    "loop_optimization",
+    "shape_optimization",
+)
 PASSENGERS = ("matplotlib", "sklearn")  # what Keras loads where it is installed, for pictures and wrappers of its own
 
 
@@ -78,6 +87,15 @@ def _set_threads(tensorflow: Any) -> None:
         tensorflow.config.threading.set_intra_op_parallelism_threads(max(1, available_cores() // 2))
 
 
+def _set_rewriting(tensorflow: Any) -> None:
+    """Leave each graph as it was traced, but for fusing what may be fused.
+
+    With the other rewritings a training step takes as long or longer, and the first one waits for them
+    (docs/decisions/compact.md).
+    """
+    tensorflow.config.optimizer.set_experimental_options(dict.fromkeys(REWRITINGS, False))
+
+
 def _load() -> tuple[Any, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow turns oneDNN on by itself only where a processor has AVX-512 VNNI or better; with AVX2 alone it gives
@@ -90,6 +108,7 @@ def _load() -> tuple[Any, Any]:
             import tensorflow
 
             _set_threads(tensorflow)
+            _set_rewriting(tensorflow)
             tensorflow.constant(0)  # opens the device, which says its piece now
             import keras
     except ModuleNotFoundError as error:

@@ -7,6 +7,7 @@ From Page's cifar10-fast (2019) and Jordan, 2024 (arXiv 2404.00498).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EPSILON = 5e-4  # added to each variance, of pixels in 0..1: what varies less is noise
+AT_ONCE = 128  # images whose patches are in memory
 STRIDE = 5  # pixels between the patches that are looked at, both ways
 
 
@@ -31,10 +33,21 @@ def whitening_filters(images: NDArray[np.uint8], *, side: int, most: int) -> NDA
     """
     channels = images.shape[3]
     windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))[:, ::STRIDE, ::STRIDE]
-    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, side * side * channels).astype(np.float32) / 255
-    patches -= patches.mean(axis=0)
-    variances, directions = np.linalg.eigh(patches.T @ patches / len(patches))
+    variances, directions = np.linalg.eigh(_covariance(windows.transpose(0, 1, 2, 4, 5, 3)))
     leading = np.argsort(variances)[::-1][: most // 2]
     filters = directions[:, leading] / np.sqrt(np.maximum(variances[leading], 0) + EPSILON)
     both = np.stack([filters, -filters], axis=-1)
     return np.asarray(both.reshape(side, side, channels, -1), np.float32)
+
+
+def _covariance(patches: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Of patches (n, rows, columns, side, side, channels) of uint8, taken as 0..1: (values, values)."""
+    values = math.prod(patches.shape[3:])
+    total, products = np.zeros(values), np.zeros((values, values))
+    for some in np.array_split(patches, -(-len(patches) // AT_ONCE)):
+        flat = some.reshape(-1, values).astype(np.float32) / 255
+        total += flat.sum(axis=0, dtype=np.float64)
+        products += flat.T @ flat
+    count = math.prod(patches.shape[:3])
+    mean = total / count
+    return np.asarray(products / count - np.outer(mean, mean))

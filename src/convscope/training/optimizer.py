@@ -201,12 +201,20 @@ def orthogonal(kernels: Any) -> Any:
     is_wide = math.prod(sides) < width
     matrix = tf.linalg.matrix_transpose(matrix) if is_wide else matrix
     matrix = matrix / (tf.norm(matrix, axis=(1, 2), keepdims=True) + EPSILON)
-    gram = tf.matmul(matrix, matrix, transpose_a=True)
+    matrix = matrix @ _orthogonalizer(tf.matmul(matrix, matrix, transpose_a=True))
+    return tf.reshape(tf.linalg.matrix_transpose(matrix) if is_wide else matrix, kernels.shape)
+
+
+@tf.function(autograph=False, jit_compile=False, input_signature=[tf.TensorSpec((None, None, None), tf.float32)])  # type: ignore[untyped-decorator]
+def _orthogonalizer(gram: Any) -> Any:
+    """What a matrix is multiplied by to become orthogonal, from its product with itself: (n, w, w) -> (n, w, w).
+
+    A graph of its own: traced once for all shapes, not once for each.
+    """
     first, third, fifth = NEWTON_SCHULZ
-    one = tf.eye(gram.shape[-1])
+    one = tf.eye(tf.shape(gram)[-1])
     product = one
     for _ in range(NEWTON_SCHULZ_STEPS):
         factor = first * one + third * gram + fifth * gram @ gram
         product, gram = product @ factor, factor @ gram @ factor
-    matrix = matrix @ product
-    return tf.reshape(tf.linalg.matrix_transpose(matrix) if is_wide else matrix, kernels.shape)
+    return product
