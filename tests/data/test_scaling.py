@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from drawing import write_folder
 from numpy.typing import NDArray
+from PIL import Image
 
 from convscope.data.cache import Cache, open_cache
 from convscope.data.decoding import Square
-from convscope.data.scaling import CHUNK, images_at
+from convscope.data.scaling import CHUNK_PIXELS, images_at
 
 
 @pytest.fixture
@@ -114,11 +115,26 @@ def test_the_cache_is_still_whole(large: Cache, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.images, kept)
 
 
+CHUNK = CHUNK_PIXELS // 64**2
+
+
 @pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1])
 def test_plain_arrays_are_scaled_in_memory(count: int) -> None:
     """Any number of images, in their order, each as if alone; nothing is written anywhere."""
-    images: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), np.uint8)
+    images: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (count, 64, 64, 1), np.uint8)
     scaled = images_at(images, 4)
     assert (scaled.shape, scaled.dtype) == ((count, 4, 4, 1), np.uint8)
     for row in {0, count // 2, count - 1} & set(range(count)):
         np.testing.assert_array_equal(scaled[row], images_at(images[row : row + 1], 4)[0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("side", "size"), [(64, 32), (64, 48), (40, 13), (5, 1), (2000, 500)])
+def test_scaled_is_what_pillow_makes_of_each_image(side: int, size: int, channels: int) -> None:
+    """To the bit, whatever lies beside it: noise, whose every pixel differs from its neighbours'."""
+    images: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (3, side, side, channels), np.uint8)
+    for scaled, image in zip(images_at(images, size), images, strict=True):
+        alone = Image.fromarray(image[..., 0] if channels == 1 else image).resize(
+            (size, size), Image.Resampling.BILINEAR
+        )
+        np.testing.assert_array_equal(scaled, np.asarray(alone).reshape(size, size, channels))
