@@ -83,7 +83,7 @@ def set_axes(axes: Axes) -> None:
     """Seconds on a logarithmic scale with ticks that a person would choose, room for the names at the right."""
     lines = [line.get_xydata() for line in axes.lines]
     points = np.concatenate([np.asarray(each, np.float64) for each in lines])
-    left, right = float(points[:, 0].min()) * 0.65, float(points[:, 0].max())
+    left, right = float(points[:, 0].min()) * 0.5, float(points[:, 0].max())
     axes.set_xscale("log")
     axes.set_xlim(left, right * (right / left) ** 0.5)
     axes.set_ylim(min(0.48, float(points[:, 1].min()) - 0.02), 1.0)
@@ -133,6 +133,7 @@ def write_names(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
             va="bottom" if name in LEFT else "center",
             color=COLORS[name],
             fontweight="bold" if name in OURS else "normal",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},  # a line may pass behind it
         )
 
 
