@@ -178,7 +178,7 @@ def measure_peak(bench: Bench) -> Facts:
 def measure_start(bench: Bench) -> Facts:
     """Seconds to the first step on all photos, with nothing decoded and with everything decoded.
 
-    At full scale of the folder as a person has it: the race's own is 20,998 links in two splits, which costs a second.
+    At full scale of the folder as a person has it: the race's own is links in two splits, which costs two seconds.
     """
     data = bench.split if bench.plan.most_photos else bench.data
     seconds: dict[str, list[float]] = {"first": [], "second": []}

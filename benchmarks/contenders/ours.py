@@ -54,11 +54,14 @@ def burst(task: Task, report: Report) -> None:
 
 def start(task: Task, report: Report) -> None:
     """Do all that `convscope train DATA --network compact` does until its first step is done."""
-    learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
-    steps = learner.steps(2)  # the first of two is not followed by an evaluation
-    next(steps)
-    report.tell("start", start_seconds=since(task.started))
-    steps.close()
+    from convscope.cli import collecting_rarely
+
+    with collecting_rarely():
+        learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
+        steps = learner.steps(2)  # the first of two is not followed by an evaluation
+        next(steps)
+        report.tell("start", start_seconds=since(task.started))
+        steps.close()
 
 
 def pace(task: Task, report: Report) -> None:
