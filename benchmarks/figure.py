@@ -83,7 +83,7 @@ def set_axes(axes: Axes) -> None:
     """Seconds on a logarithmic scale with ticks that a person would choose, room for the names at the right."""
     lines = [line.get_xydata() for line in axes.lines]
     points = np.concatenate([np.asarray(each, np.float64) for each in lines])
-    left, right = float(points[:, 0].min()) * 0.5, float(points[:, 0].max())
+    left, right = float(points[:, 0].min()) * 0.3, float(points[:, 0].max())
     axes.set_xscale("log")
     axes.set_xlim(left, right * (right / left) ** 0.5)
     axes.set_ylim(min(0.48, float(points[:, 1].min()) - 0.02), 1.0)

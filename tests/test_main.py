@@ -1,10 +1,12 @@
-"""__main__.py: whoever stops the program is told `stopped`, from its first moment on."""
+"""__main__.py, cli.py: whoever stops the program is told `stopped`, from its first moment on."""
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from commands import Ended, environment
 from drawing import draw
 from PIL import Image
 from tiny_model import colour_model
+
+from convscope.cli import COLLECTED_AFTER, collecting_rarely
+from convscope.errors import RunError
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 STOP_AT = """
@@ -89,3 +94,12 @@ def test_command_begins_where_it_can_be_stopped() -> None:
     assert scripts == {"convscope": "convscope.__main__:main"}
     ended = run("import sys, convscope.__main__; print(*sys.modules)")
     assert set(ended.out.split()).isdisjoint({"typer", "rich", "json", "pathlib", "convscope.cli"})
+
+
+def test_garbage_is_collected_as_before_after_a_training() -> None:
+    """While `train` works Python looks for it rarely; whoever called goes on as before, also after an error."""
+    before = gc.get_threshold()
+    with suppress(RunError), collecting_rarely():
+        assert gc.get_threshold() == (COLLECTED_AFTER, *before[1:])
+        raise RunError(found="", expected="", fix="")
+    assert gc.get_threshold() == before
