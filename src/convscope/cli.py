@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from convscope.deployment.prediction import Predictions
 
 
-COLLECTED_AFTER = 100_000
+COLLECTED_AFTER = 10_000  # ten times as many, and a training needs 0.4 GB more
 
 app = typer.Typer(
     name="convscope",
