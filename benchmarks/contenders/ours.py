@@ -54,7 +54,7 @@ def burst(task: Task, report: Report) -> None:
 
 def start(task: Task, report: Report) -> None:
     """Do all that `convscope train DATA --network compact` does until its first step is done."""
-    from convscope.cli import collecting_rarely
+    from convscope.cli import collecting_rarely  # here: loading the command line is a part of this job alone
 
     with collecting_rarely():
         learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))

@@ -33,8 +33,7 @@ from convscope.terminal import plural, remarks
 if TYPE_CHECKING:
     from convscope.deployment.prediction import Predictions
 
-
-COLLECTED_AFTER = 10_000  # ten times as many, and a training needs 0.4 GB more
+COLLECTED_AFTER = 10_000  # new objects; with ten times as many a training needs 0.4 GB more
 
 app = typer.Typer(
     name="convscope",
@@ -338,7 +337,7 @@ def root(
 def collecting_rarely() -> Iterator[None]:
     """Have Python look for garbage after `COLLECTED_AFTER` new objects, not after 700.
 
-    TensorFlow's half a million objects all stay, and to look through them time and again is half a second of a start.
+    TensorFlow's half a million objects all stay, and to look through them time and again makes a start longer.
     """
     before = gc.get_threshold()
     gc.set_threshold(COLLECTED_AFTER, *before[1:])

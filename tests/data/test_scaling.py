@@ -14,6 +14,8 @@ from convscope.data.cache import Cache, open_cache
 from convscope.data.decoding import Square
 from convscope.data.scaling import CHUNK_PIXELS, images_at
 
+CHUNK = CHUNK_PIXELS // 64**2  # images of 64 pixels that are scaled in one go
+
 
 @pytest.fixture
 def large(tmp_path: Path) -> Cache:
@@ -113,9 +115,6 @@ def test_the_cache_is_still_whole(large: Cache, tmp_path: Path) -> None:
     assert again.path == large.path
     assert "images-16.uint8" in files_of(again)
     np.testing.assert_array_equal(again.images, kept)
-
-
-CHUNK = CHUNK_PIXELS // 64**2
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1])

@@ -91,7 +91,7 @@ def _set_rewriting(tensorflow: Any) -> None:
     """Leave each graph as it was traced, but for fusing what may be fused.
 
     With the other rewritings a training step takes as long or longer, and the first one waits for them
-    (docs/decisions/compact.md).
+    (docs/decisions/compact.md). Like the threads, this holds for the whole process.
     """
     tensorflow.config.optimizer.set_experimental_options(dict.fromkeys(REWRITINGS, False))
 
