@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from contenders.child import Report, Task, answer, peak_bytes, since, summary
-from convscope import Learner, Recipe, evaluate, train
-from convscope.models.catalog import count_operations
+from convscope.cli import loading_for_good
 from convscope.run import Run
+
+with loading_for_good():  # as `convscope train` does
+    from convscope import Learner, Recipe, train
+    from convscope.models.catalog import count_operations
 
 WARMUP_STEPS = 15  # of a burst
 TRAINED_OVER_FORWARD = 3  # operations of a training step: forward, gradient of the inputs, gradient of the weights
@@ -22,6 +25,8 @@ def learn(task: Task, report: Report) -> None:
     Seconds run from the first step on, evaluations and checkpoints included; probing and compiling come before. The
     model is judged once more with mirror images, as `evaluate --mirror` does.
     """
+    from convscope import evaluate  # here: no part of a training, whose start is timed
+
     recipe = recipe_of(task, "compact").with_changes({"budget": task.seconds})
     run = train(Path(task.data), recipe, out=Path(task.out), cache=Path(task.cache))
     tell_history(task, report, run)
@@ -54,14 +59,11 @@ def burst(task: Task, report: Report) -> None:
 
 def start(task: Task, report: Report) -> None:
     """Do all that `convscope train DATA --network compact` does until its first step is done."""
-    from convscope.cli import collecting_rarely  # here: loading the command line is a part of this job alone
-
-    with collecting_rarely():
-        learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
-        steps = learner.steps(2)  # the first of two is not followed by an evaluation
-        next(steps)
-        report.tell("start", start_seconds=since(task.started))
-        steps.close()
+    learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
+    steps = learner.steps(2)  # the first of two is not followed by an evaluation
+    next(steps)
+    report.tell("start", start_seconds=since(task.started))
+    steps.close()
 
 
 def pace(task: Task, report: Report) -> None:

@@ -33,8 +33,6 @@ from convscope.terminal import plural, remarks
 if TYPE_CHECKING:
     from convscope.deployment.prediction import Predictions
 
-COLLECTED_AFTER = 10_000  # new objects; with ten times as many a training needs 0.4 GB more
-
 app = typer.Typer(
     name="convscope",
     cls=Commands,
@@ -89,16 +87,16 @@ def train(
     check_there(data)  # a slip is told now, not after TensorFlow's five seconds
 
     if find_rate:
-        from convscope.training import rates
+        with loading_for_good():
+            from convscope.training import rates
 
         print(rates.find_rate(data, chosen, out=out, cache=cache))
         return
 
-    from convscope.training.training import train
+    with loading_for_good():
+        from convscope.training.training import train
 
-    with collecting_rarely():
-        run = train(data, chosen, out=out, resume=resume, cache=cache, tensorboard=tensorboard)
-    print(run.path)
+    print(train(data, chosen, out=out, resume=resume, cache=cache, tensorboard=tensorboard).path)
 
 
 @app.command()
@@ -334,17 +332,21 @@ def root(
 
 
 @contextmanager
-def collecting_rarely() -> Iterator[None]:
-    """Have Python look for garbage after `COLLECTED_AFTER` new objects, not after 700.
+def loading_for_good() -> Iterator[None]:
+    """Have Python never look for garbage among what is loaded here, as long as the process lives.
 
-    TensorFlow's half a million objects all stay, and to look through them time and again makes a start longer.
+    TensorFlow's half a million objects all stay, and to look through them time and again takes half a second of a
+    start. All else that is there now stays with them, so that this is for the command line, not for the library.
     """
-    before = gc.get_threshold()
-    gc.set_threshold(COLLECTED_AFTER, *before[1:])
+    was_on, before = gc.isenabled(), len(sys.modules)
+    gc.disable()
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        if len(sys.modules) > before:  # the first time
+            gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def main() -> None:
