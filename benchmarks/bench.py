@@ -50,7 +50,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="convscope-bench-", ignore_cleanup_errors=True) as work:
             plan = PLANS[chosen.scale]
-            plan = replace(plan, seeds=chosen.seeds or plan.seeds)
+            plan = replace(plan, seeds=chosen.seeds or plan.seeds, first_seed=chosen.first_seed)
             bench = Bench(chosen.data, Path(work), plan, chosen.seed, facts)
             is_whole = measure(bench, chosen.parts, out)
     except KeyboardInterrupt:
@@ -68,6 +68,9 @@ def read_words() -> argparse.Namespace:
     words.add_argument("--data", type=Path, default=DATA, help="a folder of photos, one sub-folder per class")
     words.add_argument("--seed", type=int, default=0, help="of the split, and of every training that has one seed")
     words.add_argument("--seeds", type=int, help="how often convscope learns with the long budget, a seed each")
+    words.add_argument(
+        "--first-seed", type=int, default=0, help="of these; with another than 0 they join those that were measured"
+    )
     words.add_argument("--out", type=Path, help="where it writes")
     words.add_argument(
         "--parts",

@@ -106,8 +106,10 @@ def measure_ours(bench: Bench) -> Facts:
         raise Skipped("its budget is the time of the part `graph`, which has not been measured")
     choices = HOUR_CHOICES if bench.part == "hour" else {}
     said = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in choices.items())
-    found: Facts = {"budget": seconds, "choices": said, "runs": []}
-    for seed in range(bench.plan.short_seeds if bench.part == "short" else bench.plan.seeds):
+    plan, before = bench.plan, bench.facts["contenders"].get(bench.part, {}).get("runs", [])
+    seeds = range(plan.short_seeds) if bench.part == "short" else range(plan.first_seed, plan.first_seed + plan.seeds)
+    found: Facts = {"budget": seconds, "choices": said, "runs": [run for run in before if run["seed"] < seeds.start]}
+    for seed in seeds:
         try:
             told = bench.run("ours", "learn", seconds=seconds, seed=seed, choices=choices)
             found["runs"].append(tell_run(bench, told) | {"seed": seed})

@@ -24,6 +24,7 @@ class Plan:
         peer_seconds: that each peer learns.
         ours_seconds: our budget at most; it is never more than the reference's computation needs for 10,000 steps.
         seeds, short_seeds: trainings of ours, of the long and of the short budget.
+        first_seed: of the long ones; from 1 on they join those that were measured before.
         burst_steps, burst_rounds: of the comparison of paces.
         matrix_sizes, product_rounds: of the matrix peak. timed_steps: of `compact` at each size.
         first_starts, second_starts: how often each is timed.
@@ -49,6 +50,7 @@ class Plan:
     cost_counts: tuple[int, ...]
     cost_steps: int
     seconds: dict[str, float]
+    first_seed: int = 0
 
 
 FULL = Plan(
@@ -160,4 +162,4 @@ def budget(part: str, plan: Plan, facts: dict[str, Any]) -> float | None:
 
 def expected_seconds(part: str, plan: Plan) -> float:
     """How long a part takes about."""
-    return plan.seconds[part] * (plan.seeds if part == "ours" else 1)
+    return plan.seconds[part] * (plan.seeds if part in ("ours", "hour") else 1)
