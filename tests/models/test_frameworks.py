@@ -119,6 +119,41 @@ print({settings[name] for name in REWRITINGS}, settings.get("remapping", True), 
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
+def test_what_one_thread_leaves_as_traced_is_rewritten_in_another() -> None:
+    """Within `as_traced` nothing is rewritten; other threads, and all after it, are as before, also after an error."""
+    code = """
+import threading
+from tensorflow.python.eager import context
+from convscope.models.frameworks import as_traced, tf
+
+def is_as_traced():
+    settings = tf.compat.v1.ConfigProto.FromString(context.context().function_call_options.config_proto_serialized)
+    return settings.graph_options.rewrite_options.disable_meta_optimizer
+
+def look():
+    print("other thread", is_as_traced())
+
+print("before", is_as_traced())
+try:
+    with as_traced():
+        print("within", is_as_traced())
+        other = threading.Thread(target=look)
+        other.start()
+        other.join()
+        raise RuntimeError
+except RuntimeError:
+    print("after", is_as_traced())
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+with as_traced():
+    pass
+print("as it was set", is_as_traced())
+"""
+    told = run_python(code).stdout.splitlines()
+    assert told == ["before False", "within True", "other thread False", "after False", "as it was set True"]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
 def test_loading_is_quiet_and_heeds_no_settings(tmp_path: Path) -> None:
     """Nothing is written on import, and a person's own Keras settings do not bend the networks."""
     settings = {"backend": "jax", "floatx": "float16", "image_data_format": "channels_first", "epsilon": 1e-7}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from numpy_network import cross_entropies, logits_of, softmax
 
 from convscope.models.catalog import build_network, read_weights, set_weights
-from convscope.models.frameworks import tf
+from convscope.models.frameworks import as_traced
 from convscope.recipe import Recipe
+from convscope.training import step as step_module
 from convscope.training.optimizer import Adam
 from convscope.training.step import Tally, make_evaluation_step, make_inference, make_training_step
 
@@ -181,39 +183,24 @@ def test_learning_rate_is_that_of_the_call(model: Any) -> None:
     assert all((before[name] != array).any() for name, array in read_weights(model).items())
 
 
-class Watcher(Tally):
-    """Looks at TensorFlow's settings each time that it adds a batch."""
+def test_only_a_training_step_is_left_as_traced(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each one is; judging and answering, which are faster fused, are not."""
+    left = []
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[bool] = []
+    @contextmanager
+    def counted() -> Iterator[None]:
+        with as_traced():
+            left.append(1)
+            yield
 
-    def add(self, losses: Any, logits: Any, labels: Any) -> None:
-        """As ever; and, while the graph runs, note whether graphs are left as they were traced."""
-        super().add(losses, logits, labels)
-        tf.py_function(lambda: self.seen.append(leaves_graphs_as_traced()), [], [])
-
-
-def leaves_graphs_as_traced() -> bool:
-    return bool(tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"])
-
-
-@pytest.mark.parametrize("before", [False, True])
-def test_only_a_training_step_is_left_as_traced(model: Any, before: bool) -> None:
-    """What rewrites graphs is off while a step is taken, and then as it was, also after a step that failed."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
-    try:
-        watcher = Watcher()
-        step = make_training_step(model, make_optimizer(model), watcher, batch_size=4)
-        for _ in range(2):
-            step(*make_batch(4), RATE)
-            assert leaves_graphs_as_traced() == before
-        with pytest.raises((TypeError, ValueError)):
-            step(*make_batch(5), RATE)
-        assert leaves_graphs_as_traced() == before
-    finally:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
-    assert watcher.seen == [True, True]
+    monkeypatch.setattr(step_module, "as_traced", counted)
+    step = make_training_step(model, make_optimizer(model), Tally(), batch_size=4)
+    for count in (1, 2):
+        step(*make_batch(4), RATE)
+        assert len(left) == count
+    make_evaluation_step(model, Tally())(*make_batch(4))
+    make_inference(model)(make_batch(4)[0])
+    assert len(left) == 2
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

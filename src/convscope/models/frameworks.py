@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any
 
 from convscope.errors import ConvscopeError, MissingExtra
@@ -125,3 +126,31 @@ def _load() -> tuple[Any, Any]:
 
 
 tf, keras = _load()
+
+
+@contextmanager
+def as_traced() -> Iterator[None]:
+    """Leave the graphs that are run within it, by this thread, as they were traced, not even fused.
+
+    What TensorFlow has for it in public holds for the whole process, and so for other threads; this is how its own
+    `tf.experimental.function_executor_type` sets something for one.
+    """
+    from tensorflow.python.eager import context
+
+    eager = context.context()
+    before = eager.function_call_options
+    eager.function_call_options = _call_options(before.config_proto_serialized, before.executor_type)
+    try:
+        yield
+    finally:
+        eager.function_call_options = before
+
+
+@lru_cache(maxsize=8)
+def _call_options(config: bytes, executor: str | None) -> Any:
+    """The same settings, but that nothing is rewritten. Made once: it takes longer than all else of `as_traced`."""
+    from tensorflow.python.eager import context
+
+    settings = tf.compat.v1.ConfigProto.FromString(config)
+    settings.graph_options.rewrite_options.disable_meta_optimizer = True
+    return context.FunctionCallOptions(executor_type=executor, config_proto=settings)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convscope.models.catalog import outputs_of
-from convscope.models.frameworks import tf
+from convscope.models.frameworks import as_traced, tf
 from convscope.training.optimizer import Optimizer
 
 TrainingStep = Callable[[Any, Any, Any], None]  # (images (B, h, w, c) uint8, labels (B,) int32, learning rate ())
@@ -79,7 +79,14 @@ def make_training_step(
         optimizer.apply([tf.add_n(each) for each in zip(*gradients, strict=True)], learning_rate)
 
     rate = tf.TensorSpec((), tf.float32)
-    return _as_traced(_compiled(step, _batches_of(model, batch_size), tf.TensorSpec((batch_size,), tf.int32), rate))
+    compiled = _compiled(step, _batches_of(model, batch_size), tf.TensorSpec((batch_size,), tf.int32), rate)
+
+    def step_as_traced(images: Any, labels: Any, learning_rate: Any) -> None:
+        # what TensorFlow would make of the graph saves nothing, and takes half a second (docs/decisions/compact.md)
+        with as_traced():
+            compiled(images, labels, learning_rate)
+
+    return step_as_traced
 
 
 def make_evaluation_step(model: Any, tally: Tally) -> EvaluationStep:
@@ -133,24 +140,6 @@ def _halves(*batch: Any, batch_size: int | None = None) -> list[tuple[Any, ...]]
 def _batches_of(model: Any, batch_size: int | None = None) -> Any:
     """What a batch of a network's images is: of any size where the network takes any."""
     return tf.TensorSpec((batch_size, *model.input.shape[1:]), tf.uint8)
-
-
-def _as_traced(compiled: Any) -> TrainingStep:
-    """A compiled step that TensorFlow leaves as it was traced: what it would make of it saves nothing.
-
-    The first step waits half a second less, and each needs 35 us more to say so (docs/decisions/compact.md).
-    """
-    options = tf.config.optimizer
-    before = options.get_experimental_options()["disable_meta_optimizer"]
-
-    def step(images: Any, labels: Any, learning_rate: Any) -> None:
-        options.set_experimental_options({"disable_meta_optimizer": True})
-        try:
-            compiled(images, labels, learning_rate)
-        finally:
-            options.set_experimental_options({"disable_meta_optimizer": before})
-
-    return step
 
 
 def _compiled(work: Any, *signature: Any) -> Any:
