@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from convscope.models.whitening import EPSILON, STRIDE, whitening_filters
 
+pytestmark = pytest.mark.tensorflow
+
 
 def noise(count: int, channels: int, *, seed: int = 0) -> NDArray[np.uint8]:
     """Smooth noise, whose neighbouring pixels are much alike: (count, 24, 24, channels)."""

@@ -111,3 +111,13 @@ def test_missing_extra_is_told(tmp_path: Path, words: list[str]) -> None:
     found, _, fix = ended.stderr.splitlines()
     assert "needs the Python module" in found
     assert fix == "fix:      pip install 'convscope[train]'"
+
+
+def test_quick_tests_need_no_tensorflow() -> None:
+    """`make quick` can be collected where TensorFlow is not installed: the files that need it are marked."""
+    program = BLOCK % (TRAINING,) + "import pytest\nsys.exit(pytest.main(sys.argv[1:]))"
+    words = ["--collect-only", "--quiet", "-p", "no:cacheprovider", "-m", "not tensorflow and not slow"]
+    tests = Path(__file__).parents[1]
+    command = [sys.executable, "-c", program, *words, str(tests)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=tests.parent)
+    assert ended.returncode == 0, ended.stdout
