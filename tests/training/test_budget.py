@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from drawing import write_folder
 
@@ -14,7 +13,7 @@ from convscope.errors import RecipeError
 from convscope.models.catalog import build_network, count_operations
 from convscope.recipe import Recipe
 from convscope.training import budget
-from convscope.training.budget import fit_into, probe, shrink_into
+from convscope.training.budget import fit_into, probe, shrink_into, time_steps
 from convscope.training.checkpoint import Checkpoint
 from convscope.training.learner import Learner
 from convscope.training.training import train
@@ -54,11 +53,25 @@ def test_probing_leaves_no_trace(shapes: Path, steps: int) -> None:
     assert all((after.arrays[name] == array).all() for name, array in expected.arrays.items())
 
 
-def test_probing_trains_nothing_but_costs_what_training_does(shapes: Path) -> None:
-    """A rehearsed step counts for nothing in steps, seconds and history."""
+def test_timed_steps_are_counted_nowhere(shapes: Path) -> None:
+    """Each has its own time, and none is one of the training's."""
     learner = Learner(shapes, RECIPE)
-    learner.rehearse(16)
+    seconds = time_steps(learner, size=16, count=3)
+    assert len(seconds) == 3
+    assert min(seconds) > 0
     assert (learner.step, learner.seconds, learner.history) == (0, 0.0, [])
+
+
+def test_steps_and_judging_share_the_time(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: at 16 px a step takes 0.1 s and a fifth of its epoch's judging, 0.5 s, a quarter of that at 32 px;
+    there it is 0.4 s and a fifth of 2.0 s. Of 100 s 97 are planned, with 2 of them for the judging at the end.
+    """
+    monkeypatch.setattr(budget, "probe", lambda _: ({16: 0.1, 32: 0.4}, 2.0))
+    recipe = RECIPE.with_changes({"sizes": (0.5,), "size_shares": (0.75,)})
+    learner = Learner(shapes, recipe)
+    assert (learner.steps_per_epoch, learner.schedule.sizes) == (5, (16, 32))
+    per_step = 0.75 * (0.1 + 0.5 / 5) + 0.25 * (0.4 + 2.0 / 5)
+    assert fit_into(learner, 100) == int((0.97 * 100 - 2.0) / per_step) == 271
 
 
 def test_more_time_holds_more_steps(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,9 +107,9 @@ def test_training_ends_in_its_time(shapes: Path, tmp_path: Path) -> None:
     assert seconds < 60  # with probing and exporting; a busy machine may take its time
     rows = run.history_file.read_text(encoding="utf-8").splitlines()
     assert int(rows[-1].split(",")[1]) == recipe.steps
+    assert 2 < float(rows[-1].split(",")[2]) < 18  # of training
     again = train(shapes, RECIPE.with_changes({"budget": 99}), out=tmp_path / "run", resume=True)
     assert again.recipe == recipe
-    assert np.isfinite(float(rows[-1].split(",")[2]))
 
 
 def test_short_budgets_take_smaller_images(capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,6 +139,13 @@ def test_short_budgets_shrink_what_is_pretrained_by_steps(
     told = f"at {size} px: taking {expected} px (--no-shrink keeps it)"
     assert (told in " ".join(capsys.readouterr().err.split())) == (expected < size)
     assert shrink_into(recipe.with_changes({"shrink": False}), 10_000).image_size == size
+
+
+def test_short_budgets_shrink_networks_that_take_one_size(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of Keras are built for the size that they get."""
+    recipe = Recipe(network="keras:MobileNet", image_size=160, budget=1e-4)
+    assert shrink_into(recipe, 10_000).image_size == 96
+    assert "at 160 px: taking 96 px" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("size", [128, 192, 224])

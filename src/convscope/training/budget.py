@@ -1,15 +1,15 @@
 """How many steps fit into a given time: measured on this machine, with this network and these images.
 
-A few real steps at each image size and one real evaluation are timed; the learner is put back as it was before them.
+A few real steps at each image size, with batches made beside them, and one real evaluation are timed; the learner is
+put back as it was before them.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
 
 from convscope.defaults import Kind
 from convscope.errors import RecipeError
@@ -58,9 +58,11 @@ def shrink_into(recipe: Recipe, num_images: int) -> Recipe:
 
 def _shrink_features(recipe: Recipe, operations: float) -> Recipe:
     """A pretrained network's recipe at the largest size at which its features leave time to learn from them."""
-    network, size = build_network(recipe, 2, is_blank=True), recipe.image_size
-    least, there_are = SMALLEST["pretrained"] + STEP_DOWN, FEATURES_SHARE * DEPTHWISE_PACE * operations
-    while size >= least and count_operations(network, size) > there_are:
+    size, least = recipe.image_size, SMALLEST["pretrained"] + STEP_DOWN
+    network = build_network(recipe, 2, is_blank=True)  # some take images of this size alone
+    needed = count_operations(network, size)
+    there_are = FEATURES_SHARE * DEPTHWISE_PACE * operations
+    while size >= least and needed * (size / recipe.image_size) ** 2 > there_are:
         size -= STEP_DOWN
     if size == recipe.image_size:
         return recipe
@@ -124,20 +126,24 @@ def _tell_head_alone() -> int:
 def probe(learner: Learner) -> tuple[dict[int, float], float]:
     """(seconds of a step by image size, seconds of an evaluation); compiles everything on the way."""
     before = learner.snapshot()
-    steps = {size: _median_seconds(partial(learner.rehearse, size)) for size in learner.schedule.sizes}
+    sizes = learner.schedule.sizes
+    steps = {size: statistics.median(time_steps(learner, size=size, count=PROBED_STEPS)) for size in sizes}
     learner.evaluate(most=2)  # compiles: each half of a batch has its image
-    count = len(learner.dataset.rows("validation"))
-    judge = _median_seconds(partial(learner.evaluate, most=PROBED_IMAGES), times=1)
+    started = time.perf_counter()
+    learner.evaluate(most=PROBED_IMAGES)
+    judge = time.perf_counter() - started
     learner.go_back_to(before)
-    return steps, judge * max(1.0, count / PROBED_IMAGES)
+    return steps, judge * max(1.0, len(learner.dataset.rows("validation")) / PROBED_IMAGES)
 
 
-def _median_seconds(work: Callable[[], object], *, times: int = PROBED_STEPS) -> float:
-    if times > 1:
-        work()  # compiles
+def time_steps(learner: Learner, *, size: int, count: int) -> list[float]:
+    """The seconds of each of `count` steps of no length at an image size, after two that are not counted."""
     seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+    with closing(learner.steps_at([0.0] * (count + 2), size=size)) as steps:
+        next(steps)  # compiles
+        next(steps)
+        for _ in range(count):
+            started = time.perf_counter()
+            next(steps)
+            seconds.append(time.perf_counter() - started)
+    return seconds

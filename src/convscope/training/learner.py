@@ -172,6 +172,8 @@ class Learner:
 
         With `judge_last` an epoch that ends with the last step counts as completed, whole or not.
         """
+        if judge_last and self.step == until and (not self.history or self.history[-1].step < until):
+            yield self._close_epoch(time.monotonic())  # the training stopped here before it was judged
         source = training_batches(self._lessons(), start=self.step)
         size = min(self.recipe.batch_size, len(self.order.rows))
         display = Display(
@@ -187,7 +189,7 @@ class Learner:
                 self._train(*next(batches), np.float32(self.schedule.learning_rate(self.step)))  # a float would retrace
                 self.step += 1
                 ends = self.step % self.steps_per_epoch == 0 or (judge_last and self.step == until)
-                row = self._close_epoch() if ends else None
+                row = self._close_epoch(started) if ends else None
                 self.seconds += time.monotonic() - started
                 if row is not None:
                     display.keep(row)
@@ -195,14 +197,14 @@ class Learner:
                     display.show(self.step, *self._tally.read())
                 yield row
 
-    def _close_epoch(self) -> Epoch:
-        """Judge the network and add a row to the history."""
+    def _close_epoch(self, started: float) -> Epoch:
+        """Judge the network and add a row to the history; `started` is when the time began that is not counted yet."""
         loss, accuracy = self._tally.read()
         judged = self.evaluate(size=self.schedule.size(self.step - 1))
         row = Epoch(
             epoch=-(-self.step // self.steps_per_epoch),
             step=self.step,
-            seconds=round(self.seconds, 3),
+            seconds=round(self.seconds + time.monotonic() - started, 3),
             loss=loss,
             accuracy=accuracy,
             val_loss=judged["loss"],
@@ -271,12 +273,6 @@ class Learner:
             set_weights(model, read_weights(self.model))
         seal_model(place, model, self.recipe, self.dataset)
         return place
-
-    def rehearse(self, size: int) -> None:
-        """Take a step of no length on the first batch, at an image size: what a real step costs, for timing."""
-        rows = self.order.epoch(0)[0]
-        images = self._images(size)[rows]
-        self._train(images, self.dataset.labels[rows], np.float32(0))
 
     def steps_at(self, learning_rates: Iterable[float], *, size: int) -> Generator[float, None, None]:
         """Take a step at each learning rate, at one image size, counted nowhere; yields each batch's mean loss."""
