@@ -16,6 +16,7 @@ from commands import Command
 from numpy.typing import NDArray
 
 from convscope.data.digits import write_digits
+from convscope.errors import RecipeError
 from convscope.explanation.figures import to_png
 from convscope.recipe import Recipe
 from convscope.run import Run, new_run
@@ -270,6 +271,33 @@ def test_command_keeps_every_choice(
     assert "--flip" not in words
     end = ["--no-flip", "--sizes", "", "--size-shares", "", "--seed", "2", "--cache", str(tmp_path / "a cache")]
     assert words[-len(end) :] == end
+
+
+def test_short_budget_is_tried_at_the_size_that_it_trains_at(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`train` would halve the images for so little time: so they are halved here."""
+    sizes = []
+
+    class Looked(Scripted):
+        def __init__(self, data: Any, *words: Any, **more: Any) -> None:
+            sizes.append(data.images.shape[1])
+            super().__init__(data, *words, **more)
+
+    monkeypatch.setattr(Scripted, "losses", tuple(valley()))
+    monkeypatch.setattr("convscope.training.rates.Learner", Looked)
+    recipe = COMPACT.with_changes({"image_size": 128, "budget": 1e-4})
+    find_rate(photos, recipe, out=tmp_path / "short")
+    find_rate(photos, recipe.with_changes({"shrink": False}), out=tmp_path / "kept")
+    assert sizes == [64, 128]
+
+
+def test_wrong_file_of_weights_is_told_first(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before images are decoded, as `train` does."""
+    monkeypatch.setattr("convscope.training.rates.open_dataset", None)
+    recipe = Recipe(network="keras:MobileNet", weights=str(tmp_path / "gone.weights.h5"), image_size=32)
+    with pytest.raises(RecipeError, match="no such file"):
+        find_rate(photos, recipe, out=tmp_path / "rate")
 
 
 def test_no_folder_is_taken_twice(photos: Path, here: Path) -> None:

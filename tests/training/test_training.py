@@ -184,7 +184,7 @@ def test_history_has_the_columns_of_keras(trained: Run) -> None:
 def test_log_tells_the_story(trained: Run) -> None:
     """log.jsonl has the start, each epoch and the end, each with its time."""
     told = events(trained)
-    assert [each["event"] for each in told] == ["start", *["epoch"] * 15, "compared", "done"]
+    assert [each["event"] for each in told] == ["start", "first_step", *["epoch"] * 15, "compared", "done"]
     times = [each["time"] for each in told]
     assert times == sorted(times)
 
@@ -334,6 +334,51 @@ def test_budget_over_a_run_that_goes_on_changes_nothing(copy: Run, short: Run, s
     train(shapes, SHORT.with_changes({"budget": 600}), out=copy.path, resume=True)
     assert copy.recipe == short.recipe
     assert without_seconds(copy) == without_seconds(short)
+
+
+@pytest.fixture
+def stopped(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run that was stopped after the third step of its first epoch."""
+    steps = Learner.steps
+
+    def until_third(self: Learner, *words: Any, **more: Any) -> Iterator[Any]:
+        for row in steps(self, *words, **more):
+            if self.step == 3:
+                signal.raise_signal(signal.SIGINT)
+            yield row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "steps", until_third)
+        with pytest.raises(Interrupted):
+            train(shapes, SHORT, out=tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+def test_run_can_end_where_it_was_stopped(stopped: Run, shapes: Path) -> None:
+    """No step is left, but it has not been judged there: that is done, and the model is that of this row."""
+    assert not stopped.history_file.exists()
+    train(shapes, replace(SHORT, epochs=None, steps=3), out=stopped.path, resume=True)
+    assert stopped.is_finished
+    assert [row["step"] for row in history(stopped)] == ["3"]
+    told = [each["event"] for each in events(stopped)]
+    assert told == ["start", "first_step", "interrupted", "resume", "epoch", "compared", "done"]
+    assert judge_bundle(stopped, shapes, SHORT)[0] == pytest.approx(float(history(stopped)[0]["val_loss"]), abs=1e-4)
+
+
+def test_run_cannot_end_before_where_it_is(stopped: Run, shapes: Path) -> None:
+    """A length that it has passed is refused, with the one that it has, and nothing changes."""
+    before = stopped.recipe_file.read_bytes()
+    with pytest.raises(RunError) as caught:
+        train(shapes, replace(SHORT, epochs=None, steps=2), out=stopped.path, resume=True)
+    assert caught.value.found == "2 steps in all, where the run is at step 3 already"
+    assert "--steps 3" in caught.value.fix
+    assert stopped.recipe_file.read_bytes() == before
+
+
+def test_seconds_of_a_row_end_with_its_judging(trained: Run) -> None:
+    """The last row has all the time that training took."""
+    done = events(trained)[-1]
+    assert float(history(trained)[-1]["seconds"]) == pytest.approx(done["seconds"], abs=0.05)
 
 
 def test_planned_length_stays(few: Path, tmp_path: Path) -> None:

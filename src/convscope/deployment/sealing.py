@@ -16,6 +16,7 @@ import numpy as np
 import convscope
 from convscope.data.batches import evaluation_batches
 from convscope.data.decoding import Square
+from convscope.data.memory import Reader
 from convscope.deployment.bundle import (
     FACTS,
     FORMAT,
@@ -72,7 +73,7 @@ def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> No
     folder = folder.absolute()
     _check_replaceable(folder)
     rows = dataset.rows("validation")
-    sample = dataset.images[rows[:COMPARED_IMAGES]]
+    sample = Reader(dataset.images)[rows[:COMPARED_IMAGES]]
     expected = _finite_answers(model, sample)
     weights = _weights_file(model)
     inside = inside_graph(model, (recipe.image_size, recipe.image_size, recipe.channels))

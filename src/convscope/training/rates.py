@@ -20,11 +20,11 @@ from convscope.explanation.figures import QUIET, RIGHT, WRONG, NotebookFigure, d
 from convscope.recipe import Recipe
 from convscope.run import RUNS, check_free, count_up, write_table
 from convscope.terminal import printable, program, progress, remarks
-from convscope.training.choice import settle_network
 from convscope.training.interruption import stop_requests
 from convscope.training.learner import Learner
 from convscope.training.progress import tell_dataset
 from convscope.training.schedule import Shape
+from convscope.training.training import settle_recipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,7 @@ def find_rate(data: Path, recipe: Recipe | None = None, *, out: Path | None = No
     """
     if out is not None:
         check_free(Path(out))  # now, not after the test
-    recipe = settle_network(recipe or Recipe(), Path(data))
+    recipe = settle_recipe(recipe or Recipe(), Path(data))
     dataset = open_dataset(Path(data), recipe, cache=cache)
     tell_dataset(dataset)
     rates = try_rates(Learner(dataset, replace(recipe, budget=None)))

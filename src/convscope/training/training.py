@@ -67,19 +67,19 @@ def train(
     old = run_to_resume(out, resume=resume)
     if old is None and out is not None:
         check_free(Path(out))  # now, not after the images are decoded
-    recipe = settle_network(recipe or Recipe(), Path(data)) if old is None else _recipe_of(old, recipe)
-    if recipe.network.startswith(KERAS) or recipe.kind == "own":
-        # what is wrong with it, or with a file of weights, is told before images are decoded
-        build_network(recipe, FEWEST_CLASSES, is_blank=old is not None or recipe.weights == "imagenet")
-    checkpoint = None if old is None else _load(old)
-    if recipe.budget is not None:
-        recipe = shrink_into(recipe, count_images(Path(data), recipe))
+    if old is None:
+        recipe, checkpoint = settle_recipe(recipe or Recipe(), Path(data)), None
+    else:
+        recipe = _recipe_of(old, recipe)
+        _try_network(recipe, is_blank=True)
+        checkpoint = _load(old)
     dataset = open_dataset(Path(data), recipe, cache=cache)
     tell_dataset(dataset)
     check_dataset(dataset, max_refused=recipe.max_refused)
     if old is not None:
         _keep_samples(old, dataset.samples)
     learner = Learner(dataset, replace(recipe, budget=None), checkpoint=checkpoint)
+    _check_length(learner)
     if recipe.budget is not None:
         learner.set_num_steps(fit_into(learner, recipe.budget - learner.seconds))
     run = old or new_run(out, recipe=learner.recipe, data=Path(data))
@@ -100,6 +100,33 @@ def train(
     return run
 
 
+def settle_recipe(recipe: Recipe, data: Path) -> Recipe:
+    """The recipe with what is left to choose chosen for these images, none of which is read: network, size in a budget.
+
+    What is wrong with a network from elsewhere, or with its file of weights, is told here too.
+    """
+    recipe = settle_network(recipe, data)
+    _try_network(recipe, is_blank=recipe.weights == "imagenet")
+    return recipe if recipe.budget is None else shrink_into(recipe, count_images(data, recipe))
+
+
+def _try_network(recipe: Recipe, *, is_blank: bool) -> None:
+    """Build a network that is not of the house, so that what is wrong with it is told before images are decoded."""
+    if recipe.network.startswith(KERAS) or recipe.kind == "own":
+        build_network(recipe, FEWEST_CLASSES, is_blank=is_blank)
+
+
+def _check_length(learner: Learner) -> None:
+    """Make sure that a training that goes on has not gone further already than it is asked to."""
+    total = learner.recipe.num_steps(learner.steps_per_epoch)
+    if learner.step > total:
+        raise RunError(
+            found=f"{plural(total, 'step')} in all, where the run is at step {learner.step:,} already",
+            expected="at least as many",
+            fix=f"say --steps {learner.step} or more, or leave the flag out",
+        )
+
+
 def _learn(run: Run, learner: Learner, log_scalars: Any, *, again: str) -> None:
     """Take the steps that are left, with a checkpoint at each epoch and each minute, until the end or a stop.
 
@@ -107,11 +134,13 @@ def _learn(run: Run, learner: Learner, log_scalars: Any, *, again: str) -> None:
     """
     total = learner.recipe.num_steps(learner.steps_per_epoch)
     _tell_start(run, learner, total)
-    saved = time.monotonic()
+    saved, first = time.monotonic(), learner.step + 1
     with stop_requests() as is_stopped:
         if learner.has_converged:
             return
         for row in learner.steps(total, judge_last=True):
+            if learner.step == first:
+                run.log("first_step", step=learner.step)
             if row is not None:
                 _record(run, learner, row, log_scalars)
             if row is not None or is_stopped() or time.monotonic() - saved > CHECKPOINT_SECONDS:
