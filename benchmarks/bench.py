@@ -67,7 +67,7 @@ def read_words() -> argparse.Namespace:
     words.add_argument("--quick", dest="scale", action="store_const", const="quick", help="the same as --scale quick")
     words.add_argument("--data", type=Path, default=DATA, help="a folder of photos, one sub-folder per class")
     words.add_argument("--seed", type=int, default=0, help="of the split, and of every training that has one seed")
-    words.add_argument("--seeds", type=int, help="how often convscope learns with the long budget, a seed each")
+    words.add_argument("--seeds", type=int, help="how often convscope learns for long, or for the hour: a seed each")
     words.add_argument(
         "--first-seed", type=int, default=0, help="of these; with another than 0 they join those that were measured"
     )
@@ -80,7 +80,10 @@ def read_words() -> argparse.Namespace:
         help=f"measure these only and keep the rest of the JSON: {', '.join(PARTS)}; `hour` only when it is named",
     )
     words.add_argument("--describe", action="store_true", help="measure nothing: make page and figure from the JSON")
-    return words.parse_args()
+    chosen = words.parse_args()
+    if chosen.first_seed and not chosen.parts:
+        words.error("--first-seed keeps what was measured before, and so needs --parts")
+    return chosen
 
 
 def begin(out: Path, chosen: argparse.Namespace) -> Facts:

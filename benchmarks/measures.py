@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -106,16 +108,33 @@ def measure_ours(bench: Bench) -> Facts:
         raise Skipped("its budget is the time of the part `graph`, which has not been measured")
     choices = HOUR_CHOICES if bench.part == "hour" else {}
     said = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in choices.items())
-    plan, before = bench.plan, bench.facts["contenders"].get(bench.part, {}).get("runs", [])
+    plan = bench.plan
     seeds = range(plan.short_seeds) if bench.part == "short" else range(plan.first_seed, plan.first_seed + plan.seeds)
-    found: Facts = {"budget": seconds, "choices": said, "runs": [run for run in before if run["seed"] < seeds.start]}
+    found: Facts = {"budget": seconds, "choices": said, "runs": []}
+    if seeds.start:
+        found["runs"] = [run for run in measured_before(bench, found) if run["seed"] not in seeds]
     for seed in seeds:
+        before = os.getloadavg()[0]
         try:
             told = bench.run("ours", "learn", seconds=seconds, seed=seed, choices=choices)
-            found["runs"].append(tell_run(bench, told) | {"seed": seed})
-        except ChildFailed as reason:  # the other seeds are worth having
+            when = {"day": date.today().isoformat(), "load": [before, os.getloadavg()[0]]}
+            found["runs"].append(tell_run(bench, told) | {"seed": seed, **when})
+        except (ChildFailed, Skipped) as reason:  # the other seeds are worth having
+            if isinstance(reason, Skipped) and not found["runs"]:
+                raise
             found["failed"] = f"seed {seed}: {reason}"
+    found["runs"].sort(key=lambda run: int(run["seed"]))
     return found
+
+
+def measured_before(bench: Bench, found: Facts) -> list[Facts]:
+    """The trainings of the same part that those of more seeds join."""
+    before: Facts = bench.facts["contenders"].get(bench.part, {})
+    for name in ("budget", "choices"):
+        if before.get(name, found[name]) != found[name]:
+            raise SystemExit(f"{bench.part}: another {name} than was measured before; leave --first-seed out")
+    runs: list[Facts] = before.get("runs", [])
+    return runs
 
 
 def tell_run(bench: Bench, told: Told) -> Facts:
@@ -178,7 +197,7 @@ def measure_peak(bench: Bench) -> Facts:
 
 
 def measure_start(bench: Bench) -> Facts:
-    """Seconds to the first step on all photos, with nothing decoded and with everything decoded.
+    """Seconds until a `train` has taken its first step on all photos, with nothing decoded and with all decoded.
 
     At full scale of the folder as a person has it: the race's own is links in two splits, which costs two seconds.
     """
@@ -189,8 +208,8 @@ def measure_start(bench: Bench) -> Facts:
         for _ in range(times):
             if kind == "first":
                 shutil.rmtree(cache, ignore_errors=True)
-            told = bench.run("ours", "start", data=data, cache=str(cache))
-            seconds[kind].append(told.only("start")["start_seconds"])
+            told = bench.run("ours", "cost", data=data, cache=str(cache), steps=1)
+            seconds[kind].append(told.only("start")["first_step_seconds"])
             bench.say(f"{kind} start {seconds[kind][-1]:.1f} s")
     shutil.rmtree(cache)
     images = sum(bench.facts["split"].values())
@@ -206,8 +225,8 @@ def measure_cost(bench: Bench) -> Facts:
         told = bench.run("ours", "cost", data=folder, cache=str(cache), steps=bench.plan.cost_steps)
         shutil.rmtree(folder)
         shutil.rmtree(cache)
-        started = told.only("start")["start_seconds"]
-        rows.append({"images": count, **told.only("cost"), "start_seconds": started, **told.memory})
+        started = told.only("start")["first_step_seconds"]
+        rows.append({"images": count, **told.only("cost"), "first_step_seconds": started, **told.memory})
         bench.say(f"{count:,} images {clock(rows[-1]['seconds'])}, {rows[-1]['peak_bytes'] / 1e9:.2f} GB")
     return {"steps": bench.plan.cost_steps, "n": 1, "rows": rows}
 

@@ -173,7 +173,7 @@ def cost_table(facts: Facts) -> Iterator[str]:
     )
     for row in found["rows"]:
         yield (
-            f"| {row['images']:,} | {row['seconds']:.0f} | {row['start_seconds']:.0f} |"
+            f"| {row['images']:,} | {row['seconds']:.0f} | {row['first_step_seconds']:.0f} |"
             f" {row['peak_bytes'] / GIGABYTE:.2f} | {row['children_peak_bytes'] / GIGABYTE:.2f} |"
         )
     yield from (
@@ -188,22 +188,29 @@ def footing(facts: Facts) -> Iterator[str]:
     machine = facts["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
     parts = {**facts["contenders"], **facts["measures"]}
-    loads = ", ".join(f"{name} {part['load'][0]:.1f} to {part['load'][1]:.1f}" for name, part in parts.items())
+    sittings = [(name, each) for name, part in parts.items() for each in sittings_of(part)]
+    loads = ", ".join(f"{name} {each['load'][0]:.1f} to {each['load'][1]:.1f}" for name, each in sittings)
     yield (
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['platform']},"
         f" Python {machine['python']}, {versions}."
     )
     yield ""
     days: dict[str, list[str]] = {}
-    for name, part in parts.items():
-        days.setdefault(part["day"], []).append(name)
+    for name, each in sittings:
+        if name not in days.setdefault(each["day"], []):
+            days[each["day"]].append(name)
     yield "Measured on " + "; on ".join(f"{day}: {', '.join(days[day])}" for day in sorted(days)) + "."
     yield ""
     yield (
-        f"Load average of a minute before and after each part: {loads}. Before a part it should be near 0, after it no"
-        f" more than {machine['cores'] + 1}: more means that other work shared the cores."
+        f"Load average of a minute before and after each part or training: {loads}. Before it should be near 0, after"
+        f" no more than {machine['cores'] + 1}: more means that other work shared the cores."
     )
     yield ""
+
+
+def sittings_of(part: Facts) -> list[Facts]:
+    """What tells its own day and load: each training of a part that has them, else the part."""
+    return [run for run in part.get("runs", []) if "load" in run] or [part]
 
 
 def told_reference(facts: Facts) -> str:

@@ -134,19 +134,19 @@ def told_mirrored(runs: list[Facts]) -> str:
 def memory_targets(facts: Facts) -> Iterator[Target]:
     """The peaks of the training process: a whole training on all photos, and the cost curve's."""
     rows = {row["images"]: row["peak_bytes"] for row in facts["measures"].get("cost", {}).get("rows", [])}
-    peaks_of_runs = [run["peak_bytes"] for run in runs_of("ours", facts)]
-    peaks = {
-        "in the long training": max(peaks_of_runs, default=None),
-        f"on {ALL_PHOTOS:,} photos, short training": rows.get(ALL_PHOTOS),
-        f"on {4 * ALL_PHOTOS:,} photos, short training": rows.get(4 * ALL_PHOTOS),
+    peaks: dict[str, list[float]] = {
+        "in the hour's training": [run["peak_bytes"] for run in runs_of("hour", facts)],
+        "in the long training": [run["peak_bytes"] for run in runs_of("ours", facts)],
     }
-    for words, peak in peaks.items():
+    for count in (ALL_PHOTOS, 4 * ALL_PHOTOS):
+        peaks[f"on {count:,} photos, short training"] = [rows[count]] if count in rows else []
+    for words, found in peaks.items():
         yield Target(
             name=f"peak resident memory {words}",
             most=2.0,
             shown=lambda gigabytes: f"{gigabytes:.2f} GB",
-            value=None if peak is None else peak / GIGABYTE,
-            spread="" if peak is None else f"n = {1 if 'short' in words else len(peaks_of_runs)}",
+            value=max(found) / GIGABYTE if found else None,
+            spread=f"n = {len(found)}" if found else "",
         )
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Job = Literal["learn", "burst", "start", "cost", "steps", "products"]
+Job = Literal["learn", "burst", "cost", "steps", "products"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,9 @@
-"""convscope itself: its trainings, the pace of its steps, how soon it starts, and what many photos cost it."""
+"""convscope itself: its trainings, the pace of its steps, what many photos cost it, and how soon it is at work."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from contenders.child import Report, Task, answer, peak_bytes, since, summary
@@ -14,6 +13,7 @@ from convscope.run import Run
 with loading_for_good():  # as `convscope train` does
     from convscope import Learner, Recipe, train
     from convscope.models.catalog import count_operations
+    from convscope.training.budget import time_steps
 
 WARMUP_STEPS = 15  # of a burst
 TRAINED_OVER_FORWARD = 3  # operations of a training step: forward, gradient of the inputs, gradient of the weights
@@ -25,12 +25,13 @@ def learn(task: Task, report: Report) -> None:
     Seconds run from the first step on, evaluations and checkpoints included; probing and compiling come before. The
     model is judged once more with mirror images, as `evaluate --mirror` does.
     """
-    from convscope import evaluate  # here: no part of a training, whose start is timed
-
     recipe = recipe_of(task, "compact").with_changes({"budget": task.seconds})
     run = train(Path(task.data), recipe, out=Path(task.out), cache=Path(task.cache))
     tell_history(task, report, run)
     trained = peak_bytes("self")
+
+    from convscope import evaluate  # here: it is no part of a training, whose start is timed
+
     mirrored = evaluate(run.path, split="validation", mirror=True).metrics
     report.tell("judged", judged_images=mirrored.count, mirrored=mirrored.accuracy.to_json(), peak_bytes=trained)
 
@@ -57,21 +58,12 @@ def burst(task: Task, report: Report) -> None:
     steps.close()
 
 
-def start(task: Task, report: Report) -> None:
-    """Do all that `convscope train DATA --network compact` does until its first step is done."""
-    learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
-    steps = learner.steps(2)  # the first of two is not followed by an evaluation
-    next(steps)
-    report.tell("start", start_seconds=since(task.started))
-    steps.close()
-
-
 def pace(task: Task, report: Report) -> None:
     """Time `task.steps` training steps of `compact` at each of `task.sizes`."""
     learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
     batch = learner.recipe.batch_size
     for size in task.sizes:
-        seconds = list(rehearsals(learner, size, task.steps))
+        seconds = time_steps(learner, size=size, count=task.steps)
         operations = TRAINED_OVER_FORWARD * batch * count_operations(learner.model, size) / 1e9
         report.tell(
             "step",
@@ -82,16 +74,6 @@ def pace(task: Task, report: Report) -> None:
             gflop_per_second=summary([operations / each for each in seconds]),
             images_per_second=summary([batch / each for each in seconds]),
         )
-
-
-def rehearsals(learner: Learner, size: int, count: int) -> Iterator[float]:
-    """Seconds of each of `count` steps at an image size, after two that are not counted."""
-    learner.rehearse(size)
-    learner.rehearse(size)
-    for _ in range(count):
-        started = time.perf_counter()
-        learner.rehearse(size)
-        yield time.perf_counter() - started
 
 
 def recipe_of(task: Task, network: str) -> Recipe:
@@ -106,7 +88,13 @@ def tell_history(task: Task, report: Report, run: Run) -> None:
     began = next(event for event in events if event["event"] == "start")
     offset = time.time() - time.monotonic()
     start_seconds = round(began["time"] - offset - task.started, 3)
-    report.tell("start", start_seconds=start_seconds, weights=began["parameters"])
+    stepped = next(event for event in events if event["event"] == "first_step")
+    report.tell(
+        "start",
+        start_seconds=start_seconds,
+        first_step_seconds=round(start_seconds + stepped["time"] - began["time"], 3),
+        weights=began["parameters"],
+    )
     for event in events:
         if event["event"] == "epoch":
             seconds, step = event["time"] - began["time"], event["step"]
@@ -115,4 +103,4 @@ def tell_history(task: Task, report: Report, run: Run) -> None:
 
 
 if __name__ == "__main__":
-    answer({"learn": learn, "cost": cost, "burst": burst, "start": start, "steps": pace})
+    answer({"learn": learn, "cost": cost, "burst": burst, "steps": pace})
