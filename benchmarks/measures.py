@@ -177,23 +177,47 @@ def measure_throughput(bench: Bench) -> Facts:
 
 
 def measure_peak(bench: Bench) -> Facts:
-    """The machine's matrix peak, and the share of it that `compact`'s training step reaches."""
-    plan, products, steps = bench.plan, [], []
-    for turn in range(plan.product_rounds):
-        for precision in cpu_precisions():
-            for name in ("products", "torch_loop")[: 1 + has_torch()]:
-                told = bench.run(name, "products", precision=precision, sizes=plan.matrix_sizes)
-                products += told.lines["product"]
-        bench.say("large products timed")
-        for precision in cpu_precisions() if turn == 0 else ():
-            folder = burst_folder(bench)
-            task = {"precision": precision, "sizes": STEP_SIZES, "steps": plan.timed_steps}
-            steps += bench.run("ours", "steps", data=folder, **task).lines["step"]
-    peak = {
-        precision: max(each["gflop_per_second"]["median"] for each in products if each["precision"] == precision)
-        for precision in cpu_precisions()
+    """The machine's matrix peak, and the share of it that `compact`'s training step reaches, in turns.
+
+    A share is that of one turn, whose products and steps are timed within a minute: the machine's pace changes.
+    """
+    turns = [measure_turn(bench) for _ in range(bench.plan.product_rounds)]
+    peaks = [best_of(products) for products, _ in turns]
+    steps = []
+    for same in zip(*(steps for _, steps in turns), strict=True):  # one kind of step, each turn's
+        paces = [float(step["gflop_per_second"]["median"]) for step in same]
+        shares = [pace / peak[same[0]["precision"]] for pace, peak in zip(paces, peaks, strict=True)]
+        images = summary([float(step["images_per_second"]["median"]) for step in same])
+        measured = {"gflop_per_second": summary(paces), "images_per_second": images, "share": summary(shares)}
+        steps.append(same[0] | measured)
+    return {
+        "peak": {precision: summary([peak[precision] for peak in peaks]) for precision in cpu_precisions()},
+        "products": [product for products, _ in turns for product in products],
+        "steps": steps,
     }
-    return {"peak": peak, "products": products, "steps": steps}
+
+
+def measure_turn(bench: Bench) -> tuple[list[Facts], list[Facts]]:
+    """Large products, and training steps at each size, in each precision."""
+    products, steps = list[Facts](), list[Facts]()
+    folder = burst_folder(bench)
+    for precision in cpu_precisions():
+        for name in ("products", "torch_loop")[: 1 + has_torch()]:
+            told = bench.run(name, "products", precision=precision, sizes=bench.plan.matrix_sizes)
+            products += told.lines["product"]
+        task = {"precision": precision, "sizes": STEP_SIZES, "steps": bench.plan.timed_steps}
+        steps += bench.run("ours", "steps", data=folder, **task).lines["step"]
+    bench.say("large products and steps timed")
+    return products, steps
+
+
+def best_of(products: list[Facts]) -> dict[str, float]:
+    """The highest median among products, by precision."""
+    found: dict[str, float] = {}
+    for each in products:
+        precision, pace = each["precision"], float(each["gflop_per_second"]["median"])
+        found[precision] = max(pace, found.get(precision, 0.0))
+    return found
 
 
 def measure_start(bench: Bench) -> Facts:

@@ -81,9 +81,7 @@ def share_target(peak: Facts) -> Target:
     of = "bfloat16" if "bfloat16" in peaks or not peaks else "float32"
     steps = [step for step in peak.get("steps", []) if step["size"] == 128]
     best = next((step for step in steps if step["precision"] == of), steps[0] if steps else None)
-    most = peaks.get(of)
-    pace = best["gflop_per_second"] if best and most else {}
-    share = {name: value if name == "n" else value / most for name, value in pace.items()}
+    share = best["share"] if best else {}
     precision = f", computed in {best['precision']}" if best else ""
     none = "" if of == "bfloat16" else " (the processor has no bfloat16)"
     return Target(
