@@ -130,10 +130,9 @@ def told_mirrored(runs: list[Facts]) -> str:
 
 
 def memory_targets(facts: Facts) -> Iterator[Target]:
-    """The peaks of the training process: a whole training on all photos, and the cost curve's."""
+    """The peaks of the training process at 128 px: a long training on all photos, and the cost curve's."""
     rows = {row["images"]: row["peak_bytes"] for row in facts["measures"].get("cost", {}).get("rows", [])}
     peaks: dict[str, list[float]] = {
-        "in the hour's training": [run["peak_bytes"] for run in runs_of("hour", facts)],
         "in the long training": [run["peak_bytes"] for run in runs_of("ours", facts)],
     }
     for count in (ALL_PHOTOS, 4 * ALL_PHOTOS):
