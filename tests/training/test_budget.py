@@ -146,6 +146,7 @@ def test_short_budgets_shrink_networks_that_take_one_size(capsys: pytest.Capture
     recipe = Recipe(network="keras:MobileNet", image_size=160, budget=1e-4)
     assert shrink_into(recipe, 10_000).image_size == 96
     assert "at 160 px: taking 96 px" in " ".join(capsys.readouterr().err.split())
+    assert shrink_into(recipe.with_changes({"weights": "none"}), 10_000).image_size == 160  # it has no features
 
 
 @pytest.mark.parametrize("size", [128, 192, 224])

@@ -274,7 +274,7 @@ def test_command_keeps_every_choice(
 
 
 def test_short_budget_is_tried_at_the_size_that_it_trains_at(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`train` would halve the images for so little time: so they are halved here."""
     sizes = []
@@ -290,6 +290,7 @@ def test_short_budget_is_tried_at_the_size_that_it_trains_at(
     find_rate(photos, recipe, out=tmp_path / "short")
     find_rate(photos, recipe.with_changes({"shrink": False}), out=tmp_path / "kept")
     assert sizes == [64, 128]
+    assert "--precision" not in capsys.readouterr().err  # it was not said
 
 
 def test_wrong_file_of_weights_is_told_first(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -362,6 +362,7 @@ def test_run_can_end_where_it_was_stopped(stopped: Run, shapes: Path) -> None:
     assert [row["step"] for row in history(stopped)] == ["3"]
     told = [each["event"] for each in events(stopped)]
     assert told == ["start", "first_step", "interrupted", "resume", "epoch", "compared", "done"]
+    assert float(history(stopped)[0]["seconds"]) <= events(stopped)[-1]["seconds"]
     assert judge_bundle(stopped, shapes, SHORT)[0] == pytest.approx(float(history(stopped)[0]["val_loss"]), abs=1e-4)
 
 

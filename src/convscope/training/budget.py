@@ -38,7 +38,8 @@ def shrink_into(recipe: Recipe, num_images: int) -> Recipe:
     """
     precision = choose_precision(recipe.precision)
     recipe = replace(recipe, precision=precision)
-    if not recipe.shrink or recipe.kind not in SMALLEST or recipe.budget is None:
+    is_blank = recipe.kind == "pretrained" and recipe.weights == "none"  # then there are no features
+    if not recipe.shrink or recipe.kind not in SMALLEST or recipe.budget is None or is_blank:
         return recipe
     operations = measure_operations(precision) * recipe.budget / num_images  # that there is time for, for each image
     if recipe.kind == "pretrained":

@@ -173,7 +173,10 @@ class Learner:
         With `judge_last` an epoch that ends with the last step counts as completed, whole or not.
         """
         if judge_last and self.step == until and (not self.history or self.history[-1].step < until):
-            yield self._close_epoch(time.monotonic())  # the training stopped here before it was judged
+            started = time.monotonic()
+            last = self._close_epoch(started)  # the training stopped here before it was judged
+            self.seconds += time.monotonic() - started
+            yield last
         source = training_batches(self._lessons(), start=self.step)
         size = min(self.recipe.batch_size, len(self.order.rows))
         display = Display(

@@ -71,7 +71,8 @@ def find_rate(data: Path, recipe: Recipe | None = None, *, out: Path | None = No
     """
     if out is not None:
         check_free(Path(out))  # now, not after the test
-    recipe = settle_recipe(recipe or Recipe(), Path(data))
+    asked = recipe or Recipe()
+    recipe = settle_recipe(asked, Path(data))
     dataset = open_dataset(Path(data), recipe, cache=cache)
     tell_dataset(dataset)
     rates = try_rates(Learner(dataset, replace(recipe, budget=None)))
@@ -81,7 +82,7 @@ def find_rate(data: Path, recipe: Recipe | None = None, *, out: Path | None = No
     rows = [(step, *values) for step, values in enumerate(zip(*columns, strict=True), start=1)]
     write_table(folder / "learning-rate.csv", ["step", "learning_rate", "loss", "smoothed"], rows)
     save_figure(figure, folder / "learning-rate.png")
-    _tell(rates, data, recipe, cache=cache)
+    _tell(rates, data, replace(recipe, precision=asked.precision), cache=cache)
     return folder
 
 
