@@ -46,7 +46,7 @@ def _covariance(patches: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Of patches (n, rows, columns, side, side, channels) of uint8, taken as 0..1: (values, values).
 
     TensorFlow multiplies: NumPy's threads wait for each other by spinning, and where other work has the cores, that
-    took 5 to 7 s in place of 0.2.
+    took 5 to 8 s in place of 0.2.
     """
     values = math.prod(patches.shape[3:])
     total, products = np.zeros(values), np.zeros((values, values))
