@@ -28,6 +28,7 @@ from convscope.flags import (
     shard_numbers,
     with_recipe_flags,
 )
+from convscope.garbage import without_collecting
 from convscope.terminal import plural, remarks
 
 if TYPE_CHECKING:
@@ -338,15 +339,13 @@ def loading_for_good() -> Iterator[None]:
     TensorFlow's half a million objects all stay, and to look through them time and again takes half a second of a
     start. All else that is there now stays with them, so that this is for the command line, not for the library.
     """
-    was_on, before = gc.isenabled(), len(sys.modules)
-    gc.disable()
-    try:
-        yield
-    finally:
-        if len(sys.modules) > before:  # the first time
-            gc.freeze()
-        if was_on:
-            gc.enable()
+    before = len(sys.modules)
+    with without_collecting():
+        try:
+            yield
+        finally:
+            if len(sys.modules) > before:  # the first time
+                gc.freeze()
 
 
 def main() -> None:

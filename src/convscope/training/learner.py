@@ -173,10 +173,7 @@ class Learner:
         With `judge_last` an epoch that ends with the last step counts as completed, whole or not.
         """
         if judge_last and self.step == until and (not self.history or self.history[-1].step < until):
-            started = time.monotonic()
-            last = self._close_epoch(started)  # the training stopped here before it was judged
-            self.seconds += time.monotonic() - started
-            yield last
+            yield self._close_epoch()  # the training stopped here before it was judged
         source = training_batches(self._lessons(), start=self.step)
         size = min(self.recipe.batch_size, len(self.order.rows))
         display = Display(
@@ -192,22 +189,24 @@ class Learner:
                 self._train(*next(batches), np.float32(self.schedule.learning_rate(self.step)))  # a float would retrace
                 self.step += 1
                 ends = self.step % self.steps_per_epoch == 0 or (judge_last and self.step == until)
-                row = self._close_epoch(started) if ends else None
                 self.seconds += time.monotonic() - started
+                row = self._close_epoch() if ends else None
                 if row is not None:
                     display.keep(row)
                 elif display.is_due():
                     display.show(self.step, *self._tally.read())
                 yield row
 
-    def _close_epoch(self, started: float) -> Epoch:
-        """Judge the network and add a row to the history; `started` is when the time began that is not counted yet."""
+    def _close_epoch(self) -> Epoch:
+        """Judge the network, which counts as training time, and add a row to the history."""
+        started = time.monotonic()
         loss, accuracy = self._tally.read()
         judged = self.evaluate(size=self.schedule.size(self.step - 1))
+        self.seconds += time.monotonic() - started
         row = Epoch(
             epoch=-(-self.step // self.steps_per_epoch),
             step=self.step,
-            seconds=round(self.seconds + time.monotonic() - started, 3),
+            seconds=round(self.seconds, 3),
             loss=loss,
             accuracy=accuracy,
             val_loss=judged["loss"],
