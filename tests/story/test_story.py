@@ -338,17 +338,20 @@ def test_demo_keeps_its_word(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="measures processes as Linux does")
 @pytest.mark.slow
 def test_one_image_from_a_cold_start_is_quick(few: Path, tmp_path: Path) -> None:
-    """Nobody waits to predict one image: a process of its own needs less of it than TensorFlow to load.
+    """Nobody waits to predict one image: a process of its own needs under a second of the processor.
 
-    It is 0.5 to 1.0 s of the processor, as fast as the machine is at the time; TensorFlow alone takes 3 to 4.
+    The best of three counts: other work beside it makes a process slower, and nothing makes it faster.
     """
     import resource
 
     from tiny_model import colour_model
 
     model = colour_model().write(tmp_path / "m.onnx")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ended = finish(start("predict", model, few / "disc" / "disc000.png"))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert ended.code == 0
-    assert (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime) < 2.0
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ended = finish(start("predict", model, few / "disc" / "disc000.png"))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert ended.code == 0
+        seconds.append((after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime))
+    assert min(seconds) < 1.0
