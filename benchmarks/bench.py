@@ -26,9 +26,9 @@ from measures import CONTENDERS, MEASURES, Bench, Facts, Skipped
 from page import describe
 from plan import PLANS, expected_seconds
 
-from convscope.explanation.figures import save_figure
+from convscope.plotting.figures import save_figure
+from convscope.progress import clock, remarks
 from convscope.run import describe_environment, read_json, write_json, write_whole
-from convscope.terminal import clock, remarks
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"

@@ -13,8 +13,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from convscope.data.decoding import Square, decode_file, decode_files
-from convscope.data.folder import list_folder
+from convscope.datasets.listing import list_folder
+from convscope.images.decoding import Square, decode_file, decode_files
 from convscope.run import available_cores, describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent

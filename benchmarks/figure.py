@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from convscope.explanation.figures import QUIET, RIGHT, STYLE
+from convscope.plotting.figures import QUIET, RIGHT, STYLE
 
 TARGET = 0.795  # what the reference reports after 10,000 steps
 COLORS = {

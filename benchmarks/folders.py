@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from convscope.data.folder import Item, list_folder
+from convscope.datasets.listing import Item, list_folder
 from convscope.randomness import generator
 
 

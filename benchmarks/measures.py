@@ -18,8 +18,8 @@ from contenders.child import Job, Task, summary
 from folders import make_copies, make_split
 from plan import HOUR_CHOICES, Plan, budget
 
-from convscope.evaluation.intervals import wilson
-from convscope.terminal import clock, remarks
+from convscope.progress import clock, remarks
+from convscope.statistics.intervals import wilson
 
 PLAIN_SECONDS = 30.0  # between two lines that only say that it goes on
 BURST_TRAIN_SPARE = 20  # batches of the burst's photos beyond the steps that are timed: no epoch ends in a burst

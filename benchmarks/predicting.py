@@ -131,7 +131,7 @@ def start_cold(run: Path, photo: Path) -> float:
 
 def time_predict(run: Path, photos: Path) -> Facts:
     """The verb, from opening the model to the table."""
-    from convscope.deployment.prediction import predict
+    from convscope.prediction.prediction import predict
 
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
@@ -141,7 +141,7 @@ def time_predict(run: Path, photos: Path) -> Facts:
 
 def time_predict_in_turns(run: Path, photos: Path) -> Facts:
     """The verb as it was before: one batch after the other, on all cores."""
-    from convscope.deployment import answering
+    from convscope.prediction import inference as answering
 
     answering.MOST_ASKED_AT_ONCE = 1
     return time_predict(run, photos)
@@ -149,8 +149,8 @@ def time_predict_in_turns(run: Path, photos: Path) -> Facts:
 
 def time_decoding(run: Path, photos: Path) -> Facts:
     """Our decoding alone."""
-    from convscope.data.decoding import decode_files
-    from convscope.deployment.bundle import open_bundle
+    from convscope.bundle.bundle import open_bundle
+    from convscope.images.decoding import decode_files
 
     paths, square = list_photos(photos), open_bundle(run).square
     started = time.perf_counter()
@@ -159,14 +159,14 @@ def time_decoding(run: Path, photos: Path) -> Facts:
 
 def time_inference(run: Path, photos: Path) -> Facts:
     """ONNX Runtime alone as `predict` asks it: a batch on each core."""
-    from convscope.deployment.answering import open_for_answering
+    from convscope.prediction.inference import open_for_answering
 
     return time_batches(open_for_answering(run), photos, at_once=available_cores())
 
 
 def time_inference_in_turns(run: Path, photos: Path) -> Facts:
     """ONNX Runtime alone as it is by itself: one batch after the other, on all cores."""
-    from convscope.deployment.bundle import open_bundle
+    from convscope.bundle.bundle import open_bundle
 
     return time_batches(open_bundle(run), photos, at_once=1)
 
@@ -175,7 +175,7 @@ def time_batches(bundle: Any, photos: Path, *, at_once: int) -> Facts:
     """Inference on images in memory."""
     import numpy as np
 
-    from convscope.data.decoding import decode_files
+    from convscope.images.decoding import decode_files
 
     decoded = decode_files(list_photos(photos), bundle.square)
     images = np.stack([each.image for each in decoded if each.image is not None])
@@ -191,7 +191,7 @@ def time_keras(run: Path, photos: Path) -> Facts:
     import keras
     import tensorflow as tf
 
-    from convscope.explanation.network import load_network
+    from convscope.exporting.trained_network import load_network
     from convscope.run import open_run
 
     network = load_network(open_run(run))
@@ -250,7 +250,7 @@ def list_photos(photos: Path) -> list[str]:
 
 def describe_run(run: Path) -> Facts:
     """The network that was asked."""
-    from convscope.deployment.bundle import open_bundle
+    from convscope.bundle.bundle import open_bundle
 
     facts = open_bundle(run).facts
     return {name: facts[name] for name in ("network", "image_size", "classes")}

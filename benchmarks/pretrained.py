@@ -22,15 +22,15 @@ import numpy as np
 from folders import make_split
 
 from convscope import Recipe, evaluate, train
-from convscope.data.dataset import Dataset, open_dataset
-from convscope.defaults import EFFICIENTNET
-from convscope.models.catalog import build_network
-from convscope.models.frameworks import keras
+from convscope.datasets.dataset import Dataset, open_dataset
+from convscope.networks.catalog import build_network
+from convscope.networks.frameworks import keras
+from convscope.progress import remarks
 from convscope.randomness import generator
+from convscope.recipe.defaults import EFFICIENTNET
 from convscope.run import describe_environment, read_json, write_json
-from convscope.terminal import remarks
 from convscope.training.features import features_of
-from convscope.training.head import Head, solve_head
+from convscope.training.linear_probe import Head, solve_head
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"

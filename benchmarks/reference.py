@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from convscope import Learner, Recipe
-from convscope.data.folder import list_folder
-from convscope.evaluation.intervals import wilson
+from convscope.datasets.listing import list_folder
 from convscope.randomness import generator
 from convscope.run import describe_environment
+from convscope.statistics.intervals import wilson
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"

@@ -27,8 +27,8 @@ from typing import Any
 
 from predicting import describe_run
 
-from convscope.data.folder import list_folder
-from convscope.deployment.answering import answer_files, open_for_answering
+from convscope.datasets.listing import list_folder
+from convscope.prediction.inference import answer_files, open_for_answering
 from convscope.run import describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,9 +18,9 @@ from typing import Any
 from folders import link, make_split, usable
 
 from convscope import Recipe, evaluate, train
+from convscope.progress import clock, remarks
 from convscope.randomness import generator
 from convscope.run import describe_environment, read_json, write_json, write_whole
-from convscope.terminal import clock, remarks
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"

@@ -124,7 +124,7 @@ for sample in dataset.refused[:5]:
 # %%
 import numpy as np
 
-from convscope.explanation.figures import plot_images
+from convscope.plotting.figures import plot_images
 
 nine = np.random.default_rng(recipe.seed).choice(dataset.rows("train"), 9, replace=False)
 plot_images(dataset.images[nine], [dataset.classes[label] for label in dataset.labels[nine]])
@@ -198,7 +198,7 @@ for stage in stages[1:]:
 # and not the classes: it overfits. The dotted line marks the epoch with the lowest validation loss.
 
 # %%
-from convscope.explanation.figures import plot_history
+from convscope.plotting.figures import plot_history
 
 columns = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 plot_history({name: [getattr(epoch, name) for epoch in learner.history] for name in columns})
@@ -212,7 +212,7 @@ plot_history({name: [getattr(epoch, name) for epoch in learner.history] for name
 # more images make it narrower.
 
 # %%
-from convscope.evaluation.metrics import summarize
+from convscope.statistics.metrics import summarize
 
 validation = dataset.rows("validation")
 images, truth = dataset.images[validation], dataset.labels[validation]
@@ -230,7 +230,7 @@ print(f"准确率 · accuracy {accuracy.value:.1%} ({accuracy.low:.1%} – {accu
 
 # %%
 from convscope.evaluation.mistakes import find_mistakes
-from convscope.explanation.figures import plot_mistakes
+from convscope.plotting.figures import plot_mistakes
 
 paths = [dataset.samples[row].path for row in validation]
 worst = find_mistakes(paths, truth, probabilities, classes=dataset.classes)[:12]
@@ -249,7 +249,7 @@ plot_mistakes(
 # Each row is a true class, each column an answer of the network; the right answers are on the diagonal.
 
 # %%
-from convscope.explanation.figures import plot_confusion
+from convscope.plotting.figures import plot_confusion
 
 plot_confusion(metrics.confusion, dataset.classes)
 
@@ -264,8 +264,8 @@ plot_confusion(metrics.confusion, dataset.classes)
 # channels, red, green and blue; these are its 32 filters for red.
 
 # %%
-from convscope.explanation.figures import plot_filters
 from convscope.explanation.filters import convolutions_of, filters_of
+from convscope.plotting.figures import plot_filters
 
 first, second, *_ = convolutions_of(learner.model)
 plot_filters(filters_of(learner.model, first), input_channel=0, title=first)
@@ -315,7 +315,7 @@ plot_images(images[pair], [dataset.classes[label] for label in (0, 1)], [dataset
 
 # %%
 from convscope.explanation.activations import activations_of
-from convscope.explanation.figures import plot_activations
+from convscope.plotting.figures import plot_activations
 
 seen = [activations_of(learner.model, images[each], ["block1", "block2"]) for each in pair]
 plot_activations(seen[0]["block1"], title=f"block1, {dataset.classes[0]}")
@@ -343,8 +343,8 @@ plot_activations(seen[1]["block2"], title=f"block2, {dataset.classes[1]}")
 # on the background says that the network has not learned enough yet.
 
 # %%
-from convscope.explanation.figures import plot_heatmap
 from convscope.explanation.heatmaps import grad_cam
+from convscope.plotting.figures import plot_heatmap
 
 heat = grad_cam(learner.model, images[pair[0]], int(answers[0]))
 plot_heatmap(images[pair[0]], heat, title=f"what speaks for {dataset.classes[answers[0]]}")

@@ -19,8 +19,8 @@ from typing import Any
 import tables
 
 import convscope
-from convscope.defaults import by_kind
-from convscope.recipe import Recipe
+from convscope.recipe.defaults import by_kind
+from convscope.recipe.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTE = "<!-- Made from the code by scripts/docs.py: change the code, then run it. -->\n"
@@ -87,7 +87,7 @@ def commands_page() -> str:
     """The help of every command, as a terminal of 80 columns shows it."""
     import typer.main
 
-    from convscope.cli import app
+    from convscope.cli.commands import app
 
     helps = _helps("convscope", typer.main.get_command(app))
     sections = "".join(f"\n## {name}\n\n```text\n{text}\n```\n" for name, text in helps)

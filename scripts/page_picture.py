@@ -14,9 +14,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from convscope.deployment.serving.service import ServiceSettings, open_service
-from convscope.deployment.serving.serving import Server, listen
 from convscope.run import Run, read_table
+from convscope.serving.service import ServiceSettings, open_service
+from convscope.serving.serving import Server, listen
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "pictures" / "page.png"

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope.data.image import read_image
-from convscope.deployment.inside import open_inside
-from convscope.explanation.figures import save_figure
+from convscope.bundle.introspection import open_inside
+from convscope.images.reading import read_image
+from convscope.plotting.figures import save_figure
 from convscope.run import Run, read_table
 
 ROOT = Path(__file__).resolve().parent.parent

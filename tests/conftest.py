@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from commands import Command, Ended
-from drawing import write_folder
 from halves import write_halves
 from hypothesis import settings
+from sample_images import write_folder
 from stranger import Stranger, invite_stranger
 
-from convscope.recipe import Recipe
+from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 
 NEEDS_TENSORFLOW = re.compile(r"^pytestmark = .*\bpytest\.mark\.tensorflow\b", re.MULTILINE)
@@ -79,7 +79,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """The command line in this process: words in, how it ended out."""
 
     def run(*words: object) -> Ended:
-        from convscope.cli import main
+        from convscope.cli.commands import main
 
         monkeypatch.setattr(sys, "argv", ["convscope", *map(str, words)])
         capsys.readouterr()

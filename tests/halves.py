@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from drawing import Pixels
 from PIL import Image
+from sample_images import Pixels
 
 CLASSES = ("disc", "ring")
 SIZE = 32

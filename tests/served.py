@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx
 import numpy as np
-from drawing import encode
 from PIL import Image
+from sample_images import encode
 from tiny_model import COLOURS, TinyModel, colour_model
 
-from convscope.deployment.serving.service import Service
-from convscope.deployment.serving.serving import Server, listen
+from convscope.serving.service import Service
+from convscope.serving.serving import Server, listen
 
 KERNEL = np.random.default_rng(0).normal(0, 1, (1, 1, 3, 4)).astype(np.float32)
 WEIGHTS = "0123"  # what stands for the hash of the weights

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from stranger import Stranger
 
 from convscope.errors import RunError
-from convscope.recipe import Recipe
+from convscope.recipe.recipe import Recipe
 from convscope.run import (
     Run,
     available_cores,

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawing import Pixels
 from numpy.typing import NDArray
+from sample_images import Pixels
 
-from convscope.data.dataset import open_dataset, write_samples
-from convscope.data.decoding import Square
-from convscope.deployment.neighbours import NEIGHBOURS, draw_neighbours
-from convscope.recipe import Recipe
+from convscope.bundle.neighbours import NEIGHBOURS, draw_neighbours
+from convscope.datasets.dataset import open_dataset, write_samples
+from convscope.images.decoding import Square
+from convscope.recipe.recipe import Recipe
 from convscope.run import Run, new_run, write_whole
 
 COLOURS = ("red", "green", "blue")

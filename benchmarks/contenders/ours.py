@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 from contenders.child import Report, Task, answer, peak_bytes, since, summary
-from convscope.cli import loading_for_good
+from convscope.cli.commands import loading_for_good
 from convscope.run import Run
 
 with loading_for_good():  # as `convscope train` does
     from convscope import Learner, Recipe, train
-    from convscope.models.catalog import count_operations
+    from convscope.networks.catalog import count_operations
     from convscope.training.budget import time_steps
 
 WARMUP_STEPS = 15  # of a burst

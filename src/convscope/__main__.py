@@ -21,7 +21,7 @@ def main() -> None:
             signal.signal(number, stop)
     sys.unraisablehook = stop_again
     try:
-        from convscope.cli import main as run
+        from convscope.cli.commands import main as run
 
         run()
     except KeyboardInterrupt:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convscope.data.cache import cache_folder
-from convscope.data.digits import write_digits
-from convscope.deployment.prediction import predict
+from convscope.datasets.cache import cache_folder
+from convscope.datasets.digits import write_digits
 from convscope.evaluation.evaluation import describe, evaluate
 from convscope.explanation.explanation import explain
-from convscope.recipe import Recipe
+from convscope.prediction.prediction import predict
+from convscope.progress import program
+from convscope.recipe.recipe import Recipe
 from convscope.run import Run
-from convscope.terminal import program
 from convscope.training.training import train
 
 # digits are 8 x 8: at 32 pixels the network has room for its three poolings

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from convscope.errors import RunError
-from convscope.recipe import Recipe
+from convscope.recipe.recipe import Recipe
 
 FORMAT = 1
 RUNS = Path("runs")

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Command
-from drawing import encode, refused_files
 from PIL import Image
+from sample_images import encode, refused_files
 from tiny_model import COLOURS, SMALL, colour_model, colour_run, random_model
 
-from convscope.data.dataset import read_samples
-from convscope.data.image import read_image
+from convscope.datasets.dataset import read_samples
 from convscope.errors import BundleError, FolderError
 from convscope.evaluation.evaluation import describe, evaluate
-from convscope.evaluation.intervals import wilson
+from convscope.images.reading import read_image
+from convscope.progress import plural
 from convscope.run import Run, read_table
-from convscope.terminal import plural
+from convscope.statistics.intervals import wilson
 
 pytestmark = pytest.mark.slow  # every figure takes a third of a second
 
@@ -62,7 +62,7 @@ def files_below(folder: Path) -> dict[str, tuple[bytes, int]]:
 def base_install(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """No Matplotlib, as in the base install, but for the test of the figure: drawing takes most of the time."""
     if request.function is not test_confusion_matrix_is_drawn_where_matplotlib_is:
-        monkeypatch.setitem(sys.modules, "convscope.explanation.figures", None)
+        monkeypatch.setitem(sys.modules, "convscope.plotting.figures", None)
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def test_mistakes_are_written_worst_first(run: Run, colours: Path) -> None:
 @pytest.mark.slow
 def test_confusion_matrix_is_drawn_where_matplotlib_is(run: Run) -> None:
     """figures/confusion.png is the confusion matrix of this evaluation."""
-    from convscope.explanation.figures import plot_confusion, to_png
+    from convscope.plotting.figures import plot_confusion, to_png
 
     metrics = evaluate(run.path).metrics
     assert (run.figures / "confusion.png").read_bytes() == to_png(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawing import draw
 from numpy_network import convolve, largest_of_four
+from sample_images import draw
 
 pytestmark = pytest.mark.tensorflow
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.tensorflow
 def test_first_convolution_is_the_one_that_numpy_computes(channels: int) -> None:
     """Every channel at every place, and the block after it, agree with an independent computation in float64."""
     from convscope.explanation.activations import activations_of
-    from convscope.models.catalog import read_weights
-    from convscope.models.classic import classic
+    from convscope.networks.catalog import read_weights
+    from convscope.networks.classic import classic
 
     model = classic((16, 16, channels), 2, filters=(4, 5), dense_units=8, seed=1)
     image = draw("ring", 16, 0)[:, :, :channels]
@@ -31,7 +31,7 @@ def test_first_convolution_is_the_one_that_numpy_computes(channels: int) -> None
 def test_each_layer_comes_by_its_name() -> None:
     """Convolutions as (height, width, channels), dense layers as (units,), float32, for one image."""
     from convscope.explanation.activations import activations_of
-    from convscope.models.classic import classic
+    from convscope.networks.classic import classic
 
     model = classic((16, 16, 3), 3, filters=(4, 5), dense_units=8, seed=0)
     seen = activations_of(model, draw("disc", 16, 0), ["block2_convolution", "features", "probabilities"])

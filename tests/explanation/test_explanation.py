@@ -15,7 +15,7 @@ from halves import CLASSES, draw_half, write_halves
 from PIL import Image
 
 from convscope.errors import BundleError, FolderError, RecipeError, RunError
-from convscope.recipe import Recipe
+from convscope.recipe.recipe import Recipe
 from convscope.run import Run, read_table
 
 pytestmark = pytest.mark.tensorflow
@@ -102,8 +102,8 @@ def test_filters_are_those_of_the_channel_that_is_asked_for(trained: Run, explai
     """`--channel 2` draws the weights of the third input of each convolution, as `plot_filters` does."""
     from safetensors.numpy import load_file
 
-    from convscope.explanation import figures
     from convscope.explanation.explanation import explain
+    from convscope.plotting import figures
 
     explain(trained.path, out=tmp_path, input_channel=2)
     weights = load_file(trained.model / "weights.safetensors")
@@ -130,10 +130,10 @@ def test_heat_map_is_of_the_class_that_is_asked_for(small: Run, tmp_path: Path) 
 
 def test_similar_training_images_are_shown(trained: Run, explained: Path) -> None:
     """As many as there is room for, those that the model finds, with their classes; the page says it in two tongues."""
-    from convscope.deployment.inside import open_inside
-    from convscope.deployment.neighbours import SHOWN, neighbours_of
-    from convscope.explanation.figures import to_png
-    from convscope.explanation.likeness import plot_neighbours
+    from convscope.bundle.introspection import open_inside
+    from convscope.bundle.neighbours import SHOWN, neighbours_of
+    from convscope.plotting.figures import to_png
+    from convscope.plotting.neighbours import plot_neighbours
 
     inside = open_inside(trained.path)
     carried = neighbours_of(inside.bundle)
@@ -260,8 +260,8 @@ def test_wrong_choices_are_errors_in_python_too(small: Run, tmp_path: Path) -> N
 
 def test_scores_are_those_of_the_bundle(trained: Run, explained: Path) -> None:
     """What the page shows and what `predict` writes are answers of one model."""
-    from convscope.deployment.bundle import open_bundle
-    from convscope.explanation import figures
+    from convscope.bundle.bundle import open_bundle
+    from convscope.plotting import figures
 
     name = next(each for each in headings_of(explained) if each.startswith("Image ")).removeprefix("Image ")
     (path,) = (row["path"] for row in read_table(trained.data_file) if row["path"] == name)

@@ -15,7 +15,7 @@ from halves import CLASSES, draw_half
 from convscope.run import Run
 
 if TYPE_CHECKING:
-    from convscope.explanation.network import Network
+    from convscope.exporting.trained_network import Network
 
 pytestmark = pytest.mark.tensorflow
 
@@ -26,7 +26,7 @@ IMAGES = [(kind, FRESH + number) for number in range(20) for kind in CLASSES]  #
 @pytest.fixture(scope="module")
 def network(trained: Run) -> Network:
     """A network that tells discs from rings."""
-    from convscope.explanation.network import load_network
+    from convscope.exporting.trained_network import load_network
 
     return load_network(trained)
 
@@ -52,7 +52,7 @@ def test_heat_is_where_the_class_is(network: Network) -> None:
 
 def test_random_weights_point_nowhere(network: Network) -> None:
     """The same network before training, from three seeds, spreads its heat over both halves alike."""
-    from convscope.models.catalog import build_network
+    from convscope.networks.catalog import build_network
 
     for seed in range(3):
         model = build_network(network.recipe.with_changes({"seed": seed}), len(CLASSES))
@@ -63,8 +63,8 @@ def test_heat_is_the_part_of_each_place_in_the_logit(network: Network) -> None:
     """Up to the dense layer's bend the logit is linear: a small change of the block moves it by heat's own parts."""
     from convscope.explanation.activations import activations_of
     from convscope.explanation.heatmaps import grad_cam
-    from convscope.models.catalog import read_weights
-    from convscope.models.evidence import blocks_of
+    from convscope.networks.catalog import read_weights
+    from convscope.networks.hirescam import blocks_of
 
     model = network.model
     image = draw_half("ring", FRESH)

@@ -12,7 +12,7 @@ import pytest
 from halves import draw_half, write_halves
 from PIL import Image
 
-from convscope.recipe import Recipe
+from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 
 pytestmark = pytest.mark.tensorflow

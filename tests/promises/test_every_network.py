@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawing import KINDS, write_folder
 from safetensors.numpy import load_file
+from sample_images import KINDS, write_folder
 
-from convscope.deployment.bundle import open_bundle
-from convscope.deployment.exporting.conversion import convert
-from convscope.deployment.exporting.converter import Order
-from convscope.deployment.inside import open_inside
+from convscope.bundle.bundle import open_bundle
+from convscope.bundle.introspection import open_inside
 from convscope.explanation.explanation import explain
-from convscope.explanation.network import load_network
-from convscope.models.catalog import build_network, outputs_of, read_weights
-from convscope.models.evidence import blocks_of
-from convscope.models.frameworks import keras
-from convscope.recipe import Recipe
+from convscope.exporting.conversion_client import Order
+from convscope.exporting.conversion_worker import convert
+from convscope.exporting.trained_network import load_network
+from convscope.networks.catalog import build_network, outputs_of, read_weights
+from convscope.networks.frameworks import keras
+from convscope.networks.hirescam import blocks_of
+from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 from convscope.training.checkpoint import load_checkpoint
 from convscope.training.learner import Learner

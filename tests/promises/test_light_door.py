@@ -27,7 +27,7 @@ class Block:
 sys.meta_path.insert(0, Block())
 """
 COMMAND = """
-from convscope.cli import main
+from convscope.cli.commands import main
 modules = sys.argv.pop()
 try:
     main()
@@ -39,8 +39,8 @@ finally:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Two classes with one image each."""
-    from drawing import draw
     from PIL import Image
+    from sample_images import draw
 
     for seed, name in enumerate(COLOURS[:2]):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_predicting_loads_no_tensorflow(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [["train", "data"], ["explain", "."], ["demo"]])
 def test_missing_extra_is_told(tmp_path: Path, words: list[str]) -> None:
     """Without the extra, a command that needs it says which to install, in three lines."""
-    program = [sys.executable, "-c", BLOCK % (TRAINING,) + "from convscope.cli import main\nmain()", *words]
+    program = [sys.executable, "-c", BLOCK % (TRAINING,) + "from convscope.cli.commands import main\nmain()", *words]
     ended = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, env=environment())
     assert ended.returncode == 2, ended.stderr
     found, _, fix = ended.stderr.splitlines()

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from drawing import draw, encode, near_copies, scene, write_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_images import draw, encode, near_copies, scene, write_folder
 
-from convscope.data.dataset import Dataset, near_duplicates, open_dataset
-from convscope.data.splits import Sample, deal
-from convscope.recipe import Fit, Recipe
+from convscope.datasets.dataset import Dataset, near_duplicates, open_dataset
+from convscope.datasets.splits import Sample, deal
+from convscope.recipe.recipe import Fit, Recipe
 
 RECIPE = Recipe(network="classic", image_size=8, filters=(4,), validation=0.2, test=0.2)
 TEXT = st.sampled_from("abcdef")

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from drawing import draw, refused_files, tagged, write_folder
+from sample_images import draw, refused_files, tagged, write_folder
 from stranger import Stranger
 
-from convscope.data.dataset import open_dataset, write_samples
-from convscope.recipe import Recipe
+from convscope.datasets.dataset import open_dataset, write_samples
+from convscope.recipe.recipe import Recipe
 from convscope.run import new_run
 
 RECIPE = Recipe(network="classic", image_size=8, filters=(4,), max_refused=1.0)

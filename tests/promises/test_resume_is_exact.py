@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawing import write_folder
 from safetensors.numpy import load_file
+from sample_images import write_folder
 
-from convscope.defaults import EFFICIENTNET
 from convscope.errors import Interrupted
-from convscope.models import efficientnet
-from convscope.recipe import Recipe
+from convscope.networks import efficientnet
+from convscope.recipe.defaults import EFFICIENTNET
+from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 from convscope.training import learner as learning
 from convscope.training.learner import Learner
@@ -69,7 +69,7 @@ CHILD = """
 import json, os, signal, sys, traceback
 from pathlib import Path
 from convscope.errors import Interrupted
-from convscope.recipe import Recipe
+from convscope.recipe.recipe import Recipe
 from convscope.training.training import train
 
 data, out, recipe, operation, left = sys.argv[1:]

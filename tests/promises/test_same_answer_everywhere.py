@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from drawing import KINDS, draw, encode
 from safetensors.numpy import load_file
+from sample_images import KINDS, draw, encode
 
-from convscope.data.dataset import open_dataset
-from convscope.defaults import EFFICIENTNET
-from convscope.deployment.bundle import Bundle, open_bundle
-from convscope.deployment.prediction import predict
-from convscope.deployment.sealing import seal_model
-from convscope.models.catalog import build_network, outputs_of, read_weights, set_weights
-from convscope.recipe import Fit, Recipe
+from convscope.bundle.bundle import Bundle, open_bundle
+from convscope.datasets.dataset import open_dataset
+from convscope.exporting.bundle_writer import seal_model
+from convscope.networks.catalog import build_network, outputs_of, read_weights, set_weights
+from convscope.prediction.prediction import predict
+from convscope.recipe.defaults import EFFICIENTNET
+from convscope.recipe.recipe import Fit, Recipe
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 

@@ -64,8 +64,8 @@ def test_there_is_no_tensorflow(fresh: Path) -> None:
 
 def test_model_predicts_and_verifies(fresh: Path, trained: Run, halves: Path, tmp_path: Path) -> None:
     """model.onnx alone, in a folder of its own, answers each image as it does where it was trained."""
-    from convscope.deployment.bundle import open_bundle
-    from convscope.deployment.prediction import predict
+    from convscope.bundle.bundle import open_bundle
+    from convscope.prediction.prediction import predict
 
     model = shutil.copy(trained.model / "model.onnx", tmp_path)
     assert say(fresh, "verify", model).startswith("agree")

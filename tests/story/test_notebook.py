@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawing import write_folder
 from PIL import Image
+from sample_images import write_folder
 
 import convscope
 

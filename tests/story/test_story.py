@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 from commands import Command, Ended, finish, start
-from drawing import refused_files
 from halves import CLASSES, write_halves
+from sample_images import refused_files
 
-from convscope.recipe import Recipe
+from convscope.recipe.recipe import Recipe
 from convscope.run import Run, read_table
 
 SMALL = ("--network", "classic", "--image-size", 16, "--filters", "2,4", "--dense-units", 8, "--steps", 4)

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-from drawing import write_folder
+from sample_images import write_folder
 
-from convscope.defaults import EFFICIENTNET
 from convscope.errors import RecipeError
-from convscope.models.catalog import build_network, count_operations
-from convscope.recipe import Recipe
+from convscope.networks.catalog import build_network, count_operations
+from convscope.recipe.defaults import EFFICIENTNET
+from convscope.recipe.recipe import Recipe
 from convscope.training import budget
 from convscope.training.budget import fit_into, probe, shrink_into, time_steps
 from convscope.training.checkpoint import Checkpoint

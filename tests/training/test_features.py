@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawing import write_folder
+from sample_images import write_folder
 
-from convscope.data.dataset import Dataset, open_dataset
-from convscope.models.catalog import build_network, outputs_of, read_weights, set_weights
-from convscope.recipe import Recipe
+from convscope.datasets.dataset import Dataset, open_dataset
+from convscope.networks.catalog import build_network, outputs_of, read_weights, set_weights
+from convscope.recipe.recipe import Recipe
 from convscope.training import features as module
 from convscope.training.features import features_of
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawing import write_folder
 from numpy_network import cross_entropies, logits_of, softmax
+from sample_images import write_folder
 
-from convscope.data.dataset import Dataset
-from convscope.data.splits import Sample
-from convscope.defaults import EFFICIENTNET
-from convscope.deployment.bundle import open_bundle
+from convscope.bundle.bundle import open_bundle
+from convscope.datasets.dataset import Dataset
+from convscope.datasets.splits import Sample
 from convscope.errors import BundleError, FolderError, RecipeError, RunError
-from convscope.models import efficientnet
-from convscope.models.catalog import read_weights, set_weights
-from convscope.recipe import Recipe
+from convscope.networks import efficientnet
+from convscope.networks.catalog import read_weights, set_weights
+from convscope.recipe.defaults import EFFICIENTNET
+from convscope.recipe.recipe import Recipe
 from convscope.training import learner as module
 from convscope.training.checkpoint import Checkpoint
 from convscope.training.learner import Learner

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from convscope.models.frameworks import keras, tf
+from convscope.networks.frameworks import keras, tf
 from convscope.training.optimizer import OTHERS_RATE, Adam, Lamb, Muon, NesterovSGD, Optimizer, orthogonal
 
 pytestmark = pytest.mark.tensorflow

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawing import write_folder
+from sample_images import write_folder
 
-from convscope.deployment.bundle import open_bundle
-from convscope.models.catalog import build_network, read_weights, set_weights
-from convscope.recipe import Recipe
+from convscope.bundle.bundle import open_bundle
+from convscope.networks.catalog import build_network, read_weights, set_weights
+from convscope.recipe.recipe import Recipe
 from convscope.training import precision
 from convscope.training.learner import Learner
 from convscope.training.precision import Precision, _faster, choose_precision, has_bfloat16, rates

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convscope.data.dataset import Dataset
-from convscope.data.splits import Sample
+from convscope.datasets.dataset import Dataset
+from convscope.datasets.splits import Sample
 from convscope.training.progress import Display, Epoch, tell_dataset
 
 Told = Callable[[Dataset], str]

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from numpy_network import cross_entropies, logits_of, softmax
 
-from convscope.models.catalog import build_network, read_weights, set_weights
-from convscope.models.frameworks import as_traced
-from convscope.recipe import Recipe
+from convscope.networks.catalog import build_network, read_weights, set_weights
+from convscope.networks.frameworks import as_traced
+from convscope.recipe.recipe import Recipe
 from convscope.training import step as step_module
 from convscope.training.optimizer import Adam
 from convscope.training.step import Tally, make_evaluation_step, make_inference, make_training_step

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawing import write_folder
+from sample_images import write_folder
 
-from convscope.data.dataset import open_dataset, read_samples
-from convscope.defaults import EFFICIENTNET
-from convscope.deployment.bundle import open_bundle
+from convscope.bundle.bundle import open_bundle
+from convscope.datasets.dataset import open_dataset, read_samples
 from convscope.errors import FolderError, Interrupted, RecipeError, RunError
-from convscope.models import efficientnet
-from convscope.models.frameworks import tf
-from convscope.recipe import Recipe
+from convscope.networks import efficientnet
+from convscope.networks.frameworks import tf
+from convscope.recipe.defaults import EFFICIENTNET
+from convscope.recipe.recipe import Recipe
 from convscope.run import Run, base_recipe
 from convscope.training import training
 from convscope.training.learner import Learner

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convscope.data.dataset import read_samples
-from convscope.data.folder import Item, list_folder
-from convscope.deployment.answering import answer_files
-from convscope.deployment.bundle import Bundle, open_bundle
+from convscope.bundle.bundle import Bundle, open_bundle
+from convscope.datasets.dataset import read_samples
+from convscope.datasets.listing import Item, list_folder
 from convscope.errors import FolderError
-from convscope.evaluation.intervals import Figure, wilson
-from convscope.evaluation.metrics import Metrics, Scores, format_confusion, summarize
 from convscope.evaluation.mistakes import Mistake, find_mistakes, write_mistakes
+from convscope.prediction.inference import answer_files
+from convscope.progress import plural, printable, progress, remarks
 from convscope.run import Run, open_run, read_json, write_json
-from convscope.terminal import plural, printable, progress, remarks
+from convscope.statistics.intervals import Figure, wilson
+from convscope.statistics.metrics import Metrics, Scores, format_confusion, summarize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -293,7 +293,7 @@ def _write(evaluation: Evaluation, data: Path) -> None:
     write_json(evaluation.folder / "metrics.json", facts)
     write_mistakes(evaluation.folder / "mistakes.csv", evaluation.mistakes)
     try:
-        from convscope.explanation.figures import plot_confusion, save_figure
+        from convscope.plotting.figures import plot_confusion, save_figure
     except ModuleNotFoundError:
         remarks().print("no figure of the confusion matrix: it needs pip install 'convscope[train]'", markup=False)
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.models.catalog import outputs_of
+from convscope.networks.catalog import outputs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

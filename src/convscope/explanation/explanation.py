@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.data.dataset import read_samples
-from convscope.data.decoding import decode_file, decode_files
-from convscope.deployment.inside import Inside, Look, open_inside
-from convscope.deployment.neighbours import Neighbours, has_neighbours, neighbours_of
+from convscope.bundle.introspection import Inside, Look, open_inside
+from convscope.bundle.neighbours import Neighbours, has_neighbours, neighbours_of
+from convscope.datasets.dataset import read_samples
 from convscope.errors import FolderError, RecipeError
 from convscope.evaluation.evaluation import evaluate, images_of
-from convscope.explanation import figures
-from convscope.explanation.likeness import plot_neighbours
 from convscope.explanation.report import Drawing, Section, write_report
+from convscope.images.decoding import decode_file, decode_files
+from convscope.plotting import figures
+from convscope.plotting.neighbours import plot_neighbours
+from convscope.progress import plural, progress
 from convscope.run import Run, open_run, read_json, read_table
-from convscope.terminal import plural, progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.models.catalog import convolutions_of
+from convscope.networks.catalog import convolutions_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.models.catalog import outputs_of
-from convscope.models.evidence import blocks_of, evidence, head_of
+from convscope.networks.catalog import outputs_of
+from convscope.networks.hirescam import blocks_of, evidence, head_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,11 +11,11 @@ import time
 from contextlib import closing
 from dataclasses import replace
 
-from convscope.defaults import Kind
 from convscope.errors import RecipeError
-from convscope.models.catalog import build_network, count_operations
-from convscope.recipe import Recipe
-from convscope.terminal import clock, plural, remarks
+from convscope.networks.catalog import build_network, count_operations
+from convscope.progress import clock, plural, remarks
+from convscope.recipe.defaults import Kind
+from convscope.recipe.recipe import Recipe
 from convscope.training.learner import Learner, plan
 from convscope.training.precision import choose_precision, measure_operations
 

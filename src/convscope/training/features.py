@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.data.memory import Reader
-from convscope.data.scaling import file_of
-from convscope.models.catalog import read_weights
-from convscope.models.frameworks import keras
+from convscope.datasets.memory_map import Reader
+from convscope.datasets.resizing import file_of
+from convscope.networks.catalog import read_weights
+from convscope.networks.frameworks import keras
+from convscope.progress import progress
 from convscope.run import open_whole
-from convscope.terminal import progress
 from convscope.training.step import make_inference
 
 if TYPE_CHECKING:

@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.data.augmentation import Augmentation
-from convscope.data.batches import Lessons, Order, Prefetch, evaluation_batches, training_batches
-from convscope.data.dataset import Dataset, check_dataset, open_dataset
-from convscope.data.memory import Reader
-from convscope.data.scaling import images_at
-from convscope.deployment.sealing import seal_model
+from convscope.datasets.augmentation import Augmentation
+from convscope.datasets.batches import Lessons, Order, Prefetch, evaluation_batches, training_batches
+from convscope.datasets.dataset import Dataset, check_dataset, open_dataset
+from convscope.datasets.memory_map import Reader
+from convscope.datasets.resizing import images_at
 from convscope.errors import FolderError, RecipeError, RunError
-from convscope.models.catalog import build_network, random_states, read_weights, set_weights, weights_of
-from convscope.models.compact import whiten
+from convscope.exporting.bundle_writer import seal_model
+from convscope.networks.catalog import build_network, random_states, read_weights, set_weights, weights_of
+from convscope.networks.compact import whiten
 from convscope.randomness import generator
-from convscope.recipe import Recipe
+from convscope.recipe.recipe import Recipe
+from convscope.signals import stop_requests
+from convscope.training.auto_network import settle_network
 from convscope.training.checkpoint import Checkpoint
-from convscope.training.choice import settle_network
-from convscope.training.interruption import stop_requests
 from convscope.training.optimizer import Adam, Lamb, Muon, NesterovSGD, Optimizer
 from convscope.training.precision import choose_precision
+from convscope.training.pretrained_start import start_from_features
 from convscope.training.progress import Display, Epoch
 from convscope.training.schedule import Schedule
 from convscope.training.step import Tally, make_evaluation_step, make_inference, make_training_step
-from convscope.training.transfer import start_from_features
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class Learner:
     Args:
         data: a folder or manifest, as `convscope train` takes it, or a `Dataset` that is open already.
         recipe: every choice; by default the default ones.
-        cache: where decoded images are kept; by default as `convscope.data.cache.cache_folder` says.
+        cache: where decoded images are kept; by default as `convscope.datasets.cache.cache_folder` says.
         checkpoint: the state to go on from, of a learner of the same recipe and data; None: begin.
 
     Attributes:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from convscope.models.frameworks import tf
+from convscope.networks.frameworks import tf
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 MOMENTUM = 0.9

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from convscope.models.frameworks import tf
+from convscope.networks.frameworks import tf
 
 Precision = Literal["float32", "bfloat16"]
 FEATURES = ("avx512_bf16", "amx_bf16")  # as Linux names what TensorFlow's kernels use

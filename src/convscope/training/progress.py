@@ -14,10 +14,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from convscope.data.dataset import Dataset, count_samples, near_duplicates
-from convscope.data.folder import SPLITS, tell_ignored
-from convscope.data.splits import Sample
-from convscope.terminal import clock, plural, printable, remarks
+from convscope.datasets.dataset import Dataset, count_samples, near_duplicates
+from convscope.datasets.listing import SPLITS, tell_ignored
+from convscope.datasets.splits import Sample
+from convscope.progress import clock, plural, printable, remarks
 
 REFRESH_SECONDS = 0.2
 PLAIN_SECONDS = 30.0

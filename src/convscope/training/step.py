@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from convscope.models.catalog import outputs_of
-from convscope.models.frameworks import as_traced, tf
+from convscope.networks.catalog import outputs_of
+from convscope.networks.frameworks import as_traced, tf
 from convscope.training.optimizer import Optimizer
 
 TrainingStep = Callable[[Any, Any, Any], None]  # (images (B, h, w, c) uint8, labels (B,) int32, learning rate ())

@@ -13,11 +13,12 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from convscope.data.dataset import check_dataset, count_images, open_dataset, read_samples, write_samples
-from convscope.defaults import AUTO, KERAS
+from convscope.datasets.dataset import check_dataset, count_images, open_dataset, read_samples, write_samples
 from convscope.errors import Interrupted, RunError
-from convscope.models.catalog import build_network
-from convscope.recipe import LENGTHS, Recipe
+from convscope.networks.catalog import build_network
+from convscope.progress import clock, plural, program, remarks
+from convscope.recipe.defaults import AUTO, KERAS
+from convscope.recipe.recipe import LENGTHS, Recipe
 from convscope.run import (
     Run,
     check_free,
@@ -28,11 +29,10 @@ from convscope.run import (
     write_table,
     write_whole,
 )
-from convscope.terminal import clock, plural, program, remarks
+from convscope.signals import stop_requests
+from convscope.training.auto_network import settle_network
 from convscope.training.budget import fit_into, shrink_into
 from convscope.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from convscope.training.choice import settle_network
-from convscope.training.interruption import stop_requests
 from convscope.training.learner import Learner
 from convscope.training.progress import Epoch, tell_dataset
 
@@ -279,7 +279,7 @@ def _tensorboard_log(run: Run, wanted: bool) -> Iterator[Any]:
     if not wanted:
         yield lambda _: None
         return
-    from convscope.models.frameworks import tf
+    from convscope.networks.frameworks import tf
 
     writer = tf.summary.create_file_writer(str(run.path / "tensorboard"))
 

@@ -1,0 +1,51 @@
+"""The network of a finished run, rebuilt from its recipe and weights; no graph or code is loaded from the run.
+
+A recipe may name a function of the person's own, `module:function`: that is imported from where they work, as when the
+run was trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from convscope.bundle.bundle import open_bundle
+from convscope.bundle.introspection import WEIGHTS
+from convscope.errors import RunError
+from convscope.networks.catalog import build_network, set_weights
+from convscope.recipe.recipe import Recipe
+from convscope.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A trained `keras.Model`, the recipe it was built by, and the names of its classes."""
+
+    model: Any
+    recipe: Recipe
+    classes: tuple[str, ...]
+
+
+def load_network(run: Run) -> Network:
+    """Rebuild the network of a finished run.
+
+    Raises:
+        BundleError: training is not finished. RunError: the weights are damaged, or not those of its model.
+    """
+    bundle = open_bundle(run.path)
+    model = build_network(run.recipe, len(bundle.classes), is_blank=True)
+    file = run.model / WEIGHTS
+    try:
+        data = file.read_bytes()
+        if bundle.facts.get("weights") != hashlib.sha256(data).hexdigest():
+            raise ValueError(f"other weights than those of {bundle.path.name}")
+        set_weights(model, load(data))
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise RunError(
+            found=f"{file}: {error}", expected="the weights of this run's network", fix="train again"
+        ) from None
+    return Network(model, run.recipe, bundle.classes)

@@ -1,0 +1,1 @@
+"""Images -> a table, one row each. ONNX Runtime; no TensorFlow."""

@@ -1,0 +1,1 @@
+"""Every choice that shapes a model, and its default values."""

@@ -1,0 +1,36 @@
+"""What the tests of exporting share: a small `compact` that has learned, and orders to convert it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from halves import CLASSES, draw_half
+
+from convscope.exporting.conversion_client import Format, Order
+from convscope.recipe.recipe import Recipe
+from convscope.run import Run
+
+
+@pytest.fixture(scope="session")
+def compact_run(halves: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A `compact` after a few steps. Only to be read."""
+    from convscope.training.training import train
+
+    recipe = Recipe(network="compact", image_size=32, filters=(8, 8, 16, 16), steps=12)
+    return train(halves, recipe, out=tmp_path_factory.mktemp("compact") / "run")
+
+
+@pytest.fixture
+def compact_order(compact_run: Run, tmp_path: Path) -> Callable[[Format], Order]:
+    """An order to convert it into a folder of the test, with 16 images to calibrate with."""
+    images = np.stack([draw_half(kind, seed) for kind in CLASSES for seed in range(8)])
+    np.save(tmp_path / "images.npy", images)
+
+    def order(to: Format) -> Order:
+        calibration = str(tmp_path / "images.npy")
+        return Order(to=to, run=str(compact_run.path), folder=str(tmp_path), calibration=calibration)
+
+    return order

@@ -1,0 +1,244 @@
+"""Decoding: many files in order on all cores, where a file that kills its decoder costs that file alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sample_images import VARIED, draw, encode, refused_files, write_folder
+
+from convscope.errors import ConvscopeError
+from convscope.images.decoding import Decoded, Square, decode_file, decode_files
+from convscope.images.reading import read_image
+
+SOURCE = Path(__file__).parents[2] / "src"
+SMALL = Square(8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 small images, and each kind of bad file."""
+    root = write_folder(tmp_path_factory.mktemp("decoding"), ("disc",), per_class=100, size=12)
+    for name, (data, _) in refused_files().items():
+        (root / name).write_bytes(data)
+    return root
+
+
+def same(one: Decoded, other: Decoded) -> bool:
+    """Whether two answers are equal, pixels and all."""
+    if one.image is None or other.image is None:
+        return one == other
+    return (one.sha256, one.reason) == (other.sha256, other.reason) and np.array_equal(one.image, other.image)
+
+
+def children() -> set[int]:
+    """The processes that this one has started and that still run."""
+    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
+
+
+def discs(folder: Path) -> list[Path]:
+    return sorted((folder / "disc").iterdir())
+
+
+def test_an_answer_has_the_hash_and_the_pixels_of_its_file(tmp_path: Path) -> None:
+    """The hash is of the content on the disk, the pixels are those that `read_image` gives."""
+    data = encode(draw("ring", 20, 1), "JPEG")
+    (tmp_path / "photo.jpg").write_bytes(data)
+    for square in (Square(16), Square(16, "crop", 1)):
+        answer = decode_file(tmp_path / "photo.jpg", square)
+        assert answer.sha256 == hashlib.sha256(data).hexdigest()
+        assert answer.image is not None
+        assert answer.image.shape == square.shape
+        assert answer.image.nbytes == square.num_bytes
+        wanted = read_image(data, size=16, fit=square.fit, channels=square.channels)
+        np.testing.assert_array_equal(answer.image, wanted)
+
+
+def test_a_bad_file_is_an_answer_with_a_reason(folder: Path) -> None:
+    """Reasons stand where pixels would; a file that was read has its hash all the same."""
+    for name, (data, reason) in refused_files().items():
+        answer = decode_file(folder / name, SMALL)
+        assert (answer.reason, answer.image) == (reason, None)
+        assert answer.sha256 == (hashlib.sha256(data).hexdigest() if data else "")
+    assert decode_file(folder / "gone.jpg", SMALL) == Decoded("", "no such file", None)
+
+
+def test_children_answer_as_this_process_does_and_in_order(tmp_path: Path, folder: Path) -> None:
+    """Every kind of file and every bad one, many of them, with long names: the same answers in the order asked."""
+    long = tmp_path / ("狗" * 80) / ("猫" * 80)
+    long.mkdir(parents=True)
+    paths = [folder / name for name in refused_files()] + discs(folder)[:50]
+    for name, data in VARIED.items():
+        (long / name).write_bytes(data)
+        paths += [long / name]
+    for number, path in enumerate(discs(folder)):
+        os.link(path, long / f"{number}.png")
+        paths.insert(number * 2, long / f"{number}.png")
+    alone = [decode_file(path, SMALL) for path in paths]
+    together = list(decode_files(paths, SMALL))
+    assert len(together) == len(paths)
+    assert all(map(same, alone, together))
+
+
+def test_few_files_need_no_children(folder: Path) -> None:
+    """Up to 63 files are decoded here and now, since children take longer to start."""
+    before = children()
+    answers = decode_files(discs(folder)[:63], SMALL)
+    next(answers)
+    assert children() == before
+    assert len(list(answers)) == 62
+    assert list(decode_files([], SMALL)) == []
+
+
+def test_paths_are_taken_as_they_are_needed(folder: Path) -> None:
+    """An endless line of paths is answered; only some hundred are taken ahead, and leaving early ends the children."""
+    before, taken = children(), 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield folder / "disc" / "000.png"
+
+    answers = decode_files(endless(), SMALL, workers=1)
+    assert len(list(islice(answers, 100))) == 100
+    assert taken <= 100 + 4 * 32 + 64
+    assert len(children() - before) == 1
+    answers.close()  # type: ignore[attr-defined]
+    assert children() == before
+
+
+@pytest.mark.slow
+def test_a_killed_child_costs_no_image(folder: Path) -> None:
+    """Whoever kills a decoder, such as a system that runs out of memory, changes nothing in the answers."""
+    before, paths = children(), discs(folder) * 4
+    answers = decode_files(paths, SMALL, workers=1)
+    first = list(islice(answers, 20))
+    started = children() - before
+    assert len(started) == 1
+    for child in started:
+        os.kill(child, signal.SIGKILL)
+    assert all(map(same, first + list(answers), [decode_file(path, SMALL) for path in paths]))
+
+
+@pytest.mark.slow
+def test_a_child_that_was_killed_while_it_waited_costs_no_image(folder: Path) -> None:
+    """A decoder that is found dead is not the fault of the file that it is asked for next."""
+    before = children()
+
+    def kill_before_the_last() -> Iterator[Path]:
+        yield from discs(folder)[:96]
+        (child,) = children() - before
+        wait_until_idle(child)
+        os.kill(child, signal.SIGKILL)
+        yield folder / "disc" / "000.png"
+
+    last = list(decode_files(kill_before_the_last(), SMALL, workers=1))[-1]
+    assert same(last, decode_file(folder / "disc" / "000.png", SMALL))
+
+
+def wait_until_idle(process: int) -> None:
+    """Wait until a process has slept for a fifth of a second."""
+    asleep = 0
+    while asleep < 20:
+        time.sleep(0.01)
+        asleep = asleep + 1 if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "S" else 0
+
+
+@pytest.mark.slow
+def test_a_file_that_crashes_its_decoder_is_one_refusal(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder that ends the process on one file, as a bug in a codec may, refuses that file and no other."""
+    (tmp_path / "sitecustomize.py").write_text(CRASHING_PILLOW, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # read by children when they start
+    (tmp_path / "crash.jpg").write_bytes(b"crash")
+    paths = [*discs(folder)[:40], tmp_path / "crash.jpg", *discs(folder)[40:70]]
+    answers = list(decode_files(paths, SMALL, workers=1))
+    assert answers[40] == Decoded("", "crashes the decoder", None)
+    del answers[40], paths[40]
+    assert all(map(same, answers, [decode_file(path, SMALL) for path in paths]))
+
+
+CRASHING_PILLOW = """
+import os
+from PIL import Image
+
+open_image = Image.open
+
+def crash(file, *args, **options):
+    if file.read() == b"crash":
+        os._exit(139)
+    file.seek(0)
+    return open_image(file, *args, **options)
+
+Image.open = crash
+"""
+
+
+def test_children_that_cannot_start_are_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no decoder can run at all, no image is blamed for it."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ConvscopeError, match="ended before its first image"):
+        list(decode_files(discs(folder), SMALL, workers=1))
+
+
+@pytest.mark.slow
+def test_children_import_what_their_parent_does(folder: Path, tmp_path: Path) -> None:
+    """A `json.py` of the user's own breaks nothing, and convscope may stand where only `sys.path` says."""
+    for name in ("json.py", "numpy.py", "PIL.py", "hashlib.py"):
+        (tmp_path / name).write_text("raise SystemExit('the wrong module')", encoding="utf-8")
+    program = f"""
+import sys; sys.path[0] = {str(SOURCE)!r}
+from convscope.images.decoding import Square, decode_files
+print([each.reason for each in decode_files({[str(path) for path in discs(folder)]!r}, Square(8), workers=1)].count(""))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (ended.stdout, ended.stderr) == ("100\n", "")
+
+
+@pytest.mark.slow
+def test_no_child_outlives_its_parent(folder: Path) -> None:
+    """A parent that is killed leaves no decoder behind, working or waiting."""
+    program = f"""
+import itertools, os, sys
+from pathlib import Path
+from convscope.images.decoding import Square, decode_files
+answers = decode_files(itertools.repeat({str(discs(folder)[0])!r}), Square(8), workers=2)
+next(answers)
+print(*[child for task in Path(f"/proc/{{os.getpid()}}/task").glob("*/children") for child in task.read_text().split()])
+sys.stdout.flush()
+next(itertools.islice(answers, 10**9, None))
+"""
+    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        started = [int(child) for child in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(started) == 2
+    end = time.monotonic() + 20
+    while any(_is_running(child) for child in started) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(_is_running(child) for child in started)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -1,0 +1,50 @@
+"""plotting/neighbours.py: an image beside those that it is like. How it looks is judged by eye."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from convscope.plotting.figures import RIGHT, WRONG, to_png
+from convscope.plotting.neighbours import plot_neighbours
+
+pytestmark = pytest.mark.slow  # every figure takes a third of a second
+
+
+def noise(size: int, channels: int) -> NDArray[np.uint8]:
+    """(size, size, channels) uint8."""
+    return np.random.default_rng(size).integers(256, size=(size, size, channels), dtype=np.uint8)
+
+
+def drawn(channels: int) -> Figure:
+    """An image of a dog, like two dogs, a cat and something with a long name."""
+    return plot_neighbours(
+        noise(32, channels),
+        "dog",
+        [noise(size, channels) for size in (16, 17, 18, 19)],
+        labels=["dog", "cat", "dog", "a very long name of a class"],
+        similarities=[0.987, 0.9, 0.5, -0.25],
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_image_has_its_class_and_similarity(channels: int) -> None:
+    """In order; red where the class is another; names are cut so that they do not run into each other."""
+    axes = drawn(channels).axes
+    assert [each.get_title() for each in axes][:4] == ["predicted: dog", "dog", "cat", "dog"]
+    assert axes[4].get_title().startswith("a very long")
+    assert len(axes[4].get_title()) < 16
+    assert [each.get_xlabel() for each in axes] == [
+        "this image",
+        *(f"similarity {value}" for value in ("0.99", "0.90", "0.50", "-0.25")),
+    ]
+    assert [to_hex(each.title.get_color()) for each in axes[1:]] == [RIGHT, WRONG, RIGHT, WRONG]
+    assert [each.images[0].get_array().shape[:2] for each in axes] == [(size, size) for size in (32, 16, 17, 18, 19)]
+
+
+def test_same_arrays_give_the_same_bytes() -> None:
+    """As with every figure."""
+    assert to_png(drawn(3)) == to_png(drawn(3))
