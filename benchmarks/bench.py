@@ -26,9 +26,11 @@ from measures import CONTENDERS, MEASURES, Bench, Facts, Skipped
 from page import describe
 from plan import PLANS, expected_seconds
 
+from convscope.environment import describe_environment
+from convscope.files import read_json, write_atomic, write_json
+from convscope.formatting import format_duration
 from convscope.plotting.figures import save_figure
-from convscope.progress import clock, remarks
-from convscope.run import describe_environment, read_json, write_json, write_whole
+from convscope.progress import remarks
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"
@@ -130,7 +132,7 @@ def measure_part(bench: Bench) -> Facts:
         if word in found:
             remarks().print(f"{bench.part}: {word}: {found[word]}", markup=False)
     seconds = time.monotonic() - bench.since
-    remarks().print(f"{bench.part}: done in {clock(seconds)}", markup=False)
+    remarks().print(f"{bench.part}: done in {format_duration(seconds)}", markup=False)
     load = [before[0], os.getloadavg()[0]]
     return {**found, "wall_seconds": seconds, "load": load, "day": date.today().isoformat()}
 
@@ -141,7 +143,7 @@ def write_description(out: Path, facts: Facts) -> None:
     picture = (PICTURES if is_kept else out) / "fastest.png"
     if figure := plot_contenders(facts):
         save_figure(figure, picture)
-    write_whole(out / "fastest.md", describe(facts, picture=os.path.relpath(picture, out)))
+    write_atomic(out / "fastest.md", describe(facts, picture=os.path.relpath(picture, out)))
 
 
 def torch_version() -> dict[str, str]:

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from convscope.datasets.listing import list_folder
+from convscope.environment import available_cores, describe_environment
 from convscope.images.decoding import Square, decode_file, decode_files
-from convscope.run import available_cores, describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"

@@ -18,7 +18,8 @@ from contenders.child import Job, Task, summary
 from folders import make_copies, make_split
 from plan import HOUR_CHOICES, Plan, budget
 
-from convscope.progress import clock, remarks
+from convscope.formatting import format_duration
+from convscope.progress import remarks
 from convscope.statistics.intervals import wilson
 
 PLAIN_SECONDS = 30.0  # between two lines that only say that it goes on
@@ -77,7 +78,7 @@ class Bench:
         """A line with the time that the whole benchmark has left."""
         self._told = time.monotonic()
         left = self.after + max(0.0, self.expected - (self._told - self.since))
-        remarks().print(f"{self.part}: {text}; about {clock(left)} left in all", markup=False)
+        remarks().print(f"{self.part}: {text}; about {format_duration(left)} left in all", markup=False)
 
 
 def measure_graph(bench: Bench) -> Facts:
@@ -251,7 +252,7 @@ def measure_cost(bench: Bench) -> Facts:
         shutil.rmtree(cache)
         started = told.only("start")["first_step_seconds"]
         rows.append({"images": count, **told.only("cost"), "first_step_seconds": started, **told.memory})
-        bench.say(f"{count:,} images {clock(rows[-1]['seconds'])}, {rows[-1]['peak_bytes'] / 1e9:.2f} GB")
+        bench.say(f"{count:,} images {format_duration(rows[-1]['seconds'])}, {rows[-1]['peak_bytes'] / 1e9:.2f} GB")
     return {"steps": bench.plan.cost_steps, "n": 1, "rows": rows}
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from contenders.child import summary
 
-from convscope.run import available_cores, describe_environment
+from convscope.environment import available_cores, describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"

@@ -23,12 +23,13 @@ from folders import make_split
 
 from convscope import Recipe, evaluate, train
 from convscope.datasets.dataset import Dataset, open_dataset
+from convscope.environment import describe_environment
+from convscope.files import read_json, write_json
 from convscope.networks.catalog import build_network
 from convscope.networks.frameworks import keras
 from convscope.progress import remarks
 from convscope.randomness import generator
 from convscope.recipe.defaults import EFFICIENTNET
-from convscope.run import describe_environment, read_json, write_json
 from convscope.training.features import features_of
 from convscope.training.linear_probe import Head, solve_head
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from convscope import Learner, Recipe
 from convscope.datasets.listing import list_folder
+from convscope.environment import describe_environment
 from convscope.randomness import generator
-from convscope.run import describe_environment
 from convscope.statistics.intervals import wilson
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -28,8 +28,8 @@ from typing import Any
 from predicting import describe_run
 
 from convscope.datasets.listing import list_folder
+from convscope.environment import describe_environment
 from convscope.prediction.inference import answer_files, open_for_answering
-from convscope.run import describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"

@@ -18,9 +18,11 @@ from typing import Any
 from folders import link, make_split, usable
 
 from convscope import Recipe, evaluate, train
-from convscope.progress import clock, remarks
+from convscope.environment import describe_environment
+from convscope.files import read_json, write_atomic, write_json
+from convscope.formatting import format_duration
+from convscope.progress import remarks
 from convscope.randomness import generator
-from convscope.run import describe_environment, read_json, write_json, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -59,7 +61,7 @@ def main() -> None:
                 for case in make_cases(Path(work) / str(seed), seed):
                     facts["rows"] += [measure(case, network, seed, Path(work)) for network in NETWORKS]
                     write_json(file, facts)
-    write_whole(chosen.out / "small_data.md", describe(read_json(file)))
+    write_atomic(chosen.out / "small_data.md", describe(read_json(file)))
 
 
 def make_cases(work: Path, seed: int) -> Iterator[Case]:
@@ -91,7 +93,7 @@ def measure(case: Case, network: str, seed: int, work: Path) -> Facts:
     accuracy = judged.metrics.to_json()["accuracy"]
     row = {"case": case.name, "network": network, "seed": seed, "budget": case.seconds, "seconds": seconds}
     remarks().print(
-        f"{case.name}: {network}, seed {seed}: {accuracy['value']:.1%} after {clock(seconds)}", markup=False
+        f"{case.name}: {network}, seed {seed}: {accuracy['value']:.1%} after {format_duration(seconds)}", markup=False
     )
     return row | {"accuracy": accuracy, "images": judged.metrics.to_json()["count"]}
 
@@ -121,7 +123,7 @@ def describe(facts: Facts) -> str:
         }
         gains = [100 * (ours - theirs) for theirs, ours in zip(values["classic"], values["compact"], strict=True)]
         cells = (shown(values["classic"]), shown(values["compact"]), f"{median(gains):+.1f}{spread(gains, '+.1f')}")
-        lines.append(f"| {name} | {clock(mine[0]['budget'])} | {len(gains)} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {format_duration(mine[0]['budget'])} | {len(gains)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from convscope.run import Run, read_table
+from convscope.files import read_table
+from convscope.run import Run
 from convscope.serving.service import ServiceSettings, open_service
 from convscope.serving.serving import Server, listen
 

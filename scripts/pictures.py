@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.bundle.introspection import open_inside
+from convscope.files import read_table
 from convscope.images.reading import read_image
 from convscope.plotting.figures import save_figure
-from convscope.run import Run, read_table
+from convscope.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ("3", "8")

@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convscope.progress import (
-    PLAIN_LINE_SECONDS,
-    QUIET_SECONDS,
-    Bar,
-    clock,
-    plural,
-    printable,
-    program,
-    progress,
-    remarks,
-)
+from convscope.environment import program_name
+from convscope.formatting import format_duration, plural, printable
+from convscope.progress import PLAIN_LINE_SECONDS, QUIET_SECONDS, Bar, progress, remarks
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -56,7 +48,7 @@ def test_printable_text_stays_readable() -> None:
 )
 def test_a_clock_says_it_as_a_person_does(seconds: float, said: str) -> None:
     """Seconds, then minutes and seconds, then hours and minutes; no sixtieth second."""
-    assert clock(seconds) == said
+    assert format_duration(seconds) == said
 
 
 def test_counts_agree_with_their_nouns() -> None:
@@ -152,4 +144,4 @@ def test_commands_that_are_told_can_be_typed(
         (tmp_path / "convscope").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.argv", [called])
-    assert program() == said
+    assert program_name() == said

@@ -14,9 +14,10 @@ from sample_images import Pixels
 
 from convscope.bundle.neighbours import NEIGHBOURS, draw_neighbours
 from convscope.datasets.dataset import open_dataset, write_samples
+from convscope.files import write_atomic
 from convscope.images.decoding import Square
 from convscope.recipe.recipe import Recipe
-from convscope.run import Run, new_run, write_whole
+from convscope.run import Run, new_run
 
 COLOURS = ("red", "green", "blue")
 SMALL = Square(8)
@@ -59,7 +60,7 @@ class TinyModel:
         )
         weights = changes.get("weights", "0123")
         content, carried = draw_neighbours(self.see, known, weights=weights, seed=0)
-        write_whole(folder / NEIGHBOURS, content)
+        write_atomic(folder / NEIGHBOURS, content)
         return self.write(folder / "model.onnx", **{"weights": weights, "neighbours": carried} | changes)
 
 
@@ -116,5 +117,5 @@ def write_onnx(path: Path, model: TinyModel, said: dict[str, str]) -> Path:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(proto)
     helper.set_model_props(proto, said)
-    write_whole(path, proto.SerializeToString())
+    write_atomic(path, proto.SerializeToString())
     return path

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from convscope.datasets.cache import cache_folder
 from convscope.datasets.digits import write_digits
+from convscope.environment import program_name
 from convscope.evaluation.evaluation import describe, evaluate
 from convscope.explanation.explanation import explain
 from convscope.prediction.prediction import predict
-from convscope.progress import program
 from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 from convscope.training.training import train
@@ -39,8 +39,8 @@ predictions  {predictions.out} ({predictions.count:,} images)
 report       {report}
 
 the same on your own photos, one folder per class:
-  {program()} train PHOTOS --out runs/first
-  {program()} evaluate runs/first
-  {program()} explain runs/first
-  {program()} predict runs/first NEW_PHOTOS --out predictions.csv""")
+  {program_name()} train PHOTOS --out runs/first
+  {program_name()} evaluate runs/first
+  {program_name()} explain runs/first
+  {program_name()} predict runs/first NEW_PHOTOS --out predictions.csv""")
     return run

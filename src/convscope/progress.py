@@ -5,17 +5,16 @@ Progress and remarks go to standard error; standard output belongs to results.
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from convscope.formatting import format_duration
 
 PLAIN_LINE_SECONDS = 10.0
 QUIET_SECONDS = 2.0  # work shorter than this needs no progress line of its own
@@ -24,32 +23,6 @@ QUIET_SECONDS = 2.0  # work shorter than this needs no progress line of its own
 def remarks() -> Console:
     """The console for everything that is not a result; made anew so that it follows a redirected stderr."""
     return Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """`text` without what could move a terminal's cursor or forge a line: such characters are spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
-
-
-def program() -> str:
-    """What to type for `convscope` here: the way it was called, where the shell would not find it by its name."""
-    called = sys.argv[0]
-    return "convscope" if shutil.which("convscope") or Path(called).name != "convscope" else shlex.quote(called)
-
-
-def plural(count: int, noun: str, many: str = "") -> str:
-    """`1 image`, `2 images`, `20,998 images`; `many` where the plural is not an s."""
-    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a person says them: `8 s`, `2 min 05 s`, `1 h 20 min`."""
-    whole = round(max(seconds, 0.0))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 @dataclass(slots=True)
@@ -84,7 +57,7 @@ class Bar:
             return f"{self.done:,}, {self.pace()}"
         seconds = time.monotonic() - self.started
         left = seconds / max(self.done, 1) * (self.total - self.done)
-        return f"{self.done:,} of {self.total:,}, {self.pace()}, {clock(left)} left"
+        return f"{self.done:,} of {self.total:,}, {self.pace()}, {format_duration(left)} left"
 
 
 @contextmanager
@@ -107,4 +80,4 @@ def progress(description: str, total: int | None, *, unit: str) -> Iterator[Bar]
         yield bar
     seconds = time.monotonic() - bar.started
     if seconds > QUIET_SECONDS:
-        console.print(f"{description}: {bar.done:,} {unit} in {clock(seconds)}, {bar.pace()}", markup=False)
+        console.print(f"{description}: {bar.done:,} {unit} in {format_duration(seconds)}, {bar.pace()}", markup=False)

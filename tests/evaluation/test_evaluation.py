@@ -22,9 +22,10 @@ from tiny_model import COLOURS, SMALL, colour_model, colour_run, random_model
 from convscope.datasets.dataset import read_samples
 from convscope.errors import BundleError, FolderError
 from convscope.evaluation.evaluation import describe, evaluate
+from convscope.files import read_table
+from convscope.formatting import plural
 from convscope.images.reading import read_image
-from convscope.progress import plural
-from convscope.run import Run, read_table
+from convscope.run import Run
 from convscope.statistics.intervals import wilson
 
 pytestmark = pytest.mark.slow  # every figure takes a third of a second

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from convscope.evaluation.mistakes import Mistake, find_mistakes, write_mistakes
-from convscope.run import read_table
+from convscope.files import read_table
 
 CLASSES = ["cat", "dog"]
 

@@ -15,8 +15,9 @@ from halves import CLASSES, draw_half, write_halves
 from PIL import Image
 
 from convscope.errors import BundleError, FolderError, RecipeError, RunError
+from convscope.files import read_table
 from convscope.recipe.recipe import Recipe
-from convscope.run import Run, read_table
+from convscope.run import Run
 
 pytestmark = pytest.mark.tensorflow
 

@@ -15,9 +15,10 @@ from convscope.bundle.bundle import METADATA_KEY, Bundle, open_bundle
 from convscope.bundle.neighbours import NEIGHBOURS, neighbours_of
 from convscope.bundle.verification import verify
 from convscope.evaluation.evaluation import evaluate
+from convscope.files import read_json, read_table
 from convscope.images.reading import read_image
 from convscope.recipe.recipe import Recipe
-from convscope.run import Run, read_json, read_table
+from convscope.run import Run
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 

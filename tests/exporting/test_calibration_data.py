@@ -13,7 +13,8 @@ from tiny_model import colour_run
 from convscope.datasets.dataset import read_samples
 from convscope.errors import RunError
 from convscope.exporting.calibration_data import open_material
-from convscope.run import Run, read_json, write_json
+from convscope.files import read_json, write_json
+from convscope.run import Run
 
 CLASSES = ("blue", "red")
 

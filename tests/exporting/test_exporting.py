@@ -25,8 +25,9 @@ from convscope.errors import BundleError, ExportError, MissingExtra
 from convscope.exporting.conversion_client import KINDS, Converter, Format, Order
 from convscope.exporting.exporting import Export, export
 from convscope.exporting.quantization import describe_file
+from convscope.files import read_json, write_json
 from convscope.prediction.prediction import predict
-from convscope.run import Run, read_json, write_json
+from convscope.run import Run
 
 pytestmark = [
     pytest.mark.tensorflow,

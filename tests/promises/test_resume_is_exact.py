@@ -211,7 +211,7 @@ def test_killed_inside_a_checkpoint_write(shapes: Path, uninterrupted: Run, tmp_
     for operation, count in (("fsync", 7 * 5 + 4), ("rename", 8)):  # a checkpoint has seven fsyncs and one rename
         code, _, err = end(start(shapes, run, die_at=(operation, count)))
         assert code == -signal.SIGKILL, err
-        assert [each for each in run.checkpoints.iterdir() if each.name.startswith(".writing-")]
+        assert [each for each in run.checkpoints.iterdir() if each.suffix == ".part"]
     train(shapes, out=run.path, resume=True)
     assert_same_end(run, uninterrupted)
 

@@ -18,8 +18,9 @@ from commands import Command, Ended, finish, start
 from halves import CLASSES, write_halves
 from sample_images import refused_files
 
+from convscope.files import read_table
 from convscope.recipe.recipe import Recipe
-from convscope.run import Run, read_table
+from convscope.run import Run
 
 SMALL = ("--network", "classic", "--image-size", 16, "--filters", "2,4", "--dense-units", 8, "--steps", 4)
 LEARNING = (

@@ -16,10 +16,10 @@ import onnxruntime
 from convscope.bundle.checksum import has_seal, is_intact
 from convscope.bundle.golden import Golden
 from convscope.bundle.onnx_safety import find_danger
+from convscope.environment import available_cores
 from convscope.errors import BundleError
 from convscope.images.decoding import Square
 from convscope.recipe.recipe import Fit
-from convscope.run import available_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,10 +23,11 @@ from PIL import Image
 from convscope.bundle.bundle import METADATA_KEY, Bundle, check_finite
 from convscope.datasets.batches import evaluation_batches
 from convscope.errors import BundleError, ImageRefused, RecipeError
+from convscope.files import hash_file
+from convscope.formatting import plural
 from convscope.images.reading import decoding_work, read_image
-from convscope.progress import plural, progress
+from convscope.progress import progress
 from convscope.randomness import generator
-from convscope.run import hash_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

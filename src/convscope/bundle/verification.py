@@ -14,7 +14,7 @@ from convscope.bundle.bundle import FACTS, LABELS, Bundle, labels_text, open_bun
 from convscope.bundle.introspection import INSIDE, WEIGHTS, inside_of
 from convscope.bundle.neighbours import NEIGHBOURS, has_neighbours, neighbours_of
 from convscope.errors import BundleError, RunError
-from convscope.run import hash_file, read_json
+from convscope.files import hash_file, read_json
 
 TOLERANCE = 1e-4  # of a probability, where the model names none; in float32, processors differ by some 1e-7
 

@@ -28,8 +28,9 @@ from convscope.cli.options import (
     with_recipe_flags,
 )
 from convscope.errors import RunError
+from convscope.formatting import plural
 from convscope.networks.garbage_collection import without_collecting
-from convscope.progress import plural, remarks
+from convscope.progress import remarks
 
 if TYPE_CHECKING:
     from convscope.prediction.prediction import Predictions

@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from convscope.errors import ConvscopeError, Interrupted, MissingExtra
-from convscope.progress import printable, remarks
+from convscope.formatting import printable
+from convscope.progress import remarks
 
 EXTRAS = {  # what brings a module; all others come with `train`
     "pyarrow": "parquet",

@@ -9,12 +9,9 @@ reads and the next build on the same machine removes.
 
 from __future__ import annotations
 
-import errno
-import glob
 import hashlib
 import itertools
 import os
-import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,10 +24,10 @@ import PIL
 
 from convscope.datasets.near_duplicates.perceptual_hash import near_groups, perceptual_hashes
 from convscope.errors import CacheError, RunError
+from convscope.files import hash_file, read_json, read_table, remove_leftovers, staged_folder, write_json, write_table
 from convscope.images.decoding import Square, decode_files
 from convscope.images.reading import READING
 from convscope.progress import progress
-from convscope.run import read_json, read_table, sync_folder, write_json, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +86,7 @@ def list_caches(folder: Path | None = None) -> list[tuple[str, int, int]]:
 def clear_caches(folder: Path | None = None) -> int:
     """Remove every cache and every unfinished build; returns the bytes set free."""
     base = cache_folder(folder)
-    places = [*base.glob("images-*"), *base.glob(".building-*")]
+    places = [*base.glob("images-*"), *base.glob(".images-*.part")]
     freed = sum(_disk_bytes(place) for place in places)
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
@@ -114,20 +111,15 @@ def fingerprint(root: Path, paths: Sequence[str], square: Square) -> str:
 def _build(place: Path, root: Path, paths: Sequence[str], square: Square) -> Cache:
     """Decode beside the place and rename into it."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(place.parent)
+    remove_leftovers(place.parent)  # they may be what fills the disk
     _check_room(place.parent, len(paths) * square.num_bytes)
-    part = place.with_name(f"{_parts_here()}{os.getpid()}-{place.name}")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    try:
-        rows = _decode_into(part / PIXELS, root, paths, square)
-        groups = _group(_map(part / PIXELS, len(paths), square), rows)
-        write_table(part / INDEX, COLUMNS, [(*row[:2], group) for row, group in zip(rows, groups, strict=True)])
-        facts = {"images": len(paths), "shape": square.shape, "root": str(root), "index": _sha256(part / INDEX)}
-        write_json(part / FACTS, {"format": FORMAT, **facts})
-        _settle(part, place, len(paths), square)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    # another process may finish the same cache first; what stands there may also be damaged
+    with staged_folder(place, keep_existing=lambda: _open(place, len(paths), square) is not None) as staged:
+        rows = _decode_into(staged / PIXELS, root, paths, square)
+        groups = _group(_map(staged / PIXELS, len(paths), square), rows)
+        write_table(staged / INDEX, COLUMNS, [(*row[:2], group) for row, group in zip(rows, groups, strict=True)])
+        facts = {"images": len(paths), "shape": square.shape, "root": str(root), "index": hash_file(staged / INDEX)}
+        write_json(staged / FACTS, {"format": FORMAT, **facts})
     cache = _open(place, len(paths), square)
     if cache is None:
         raise OSError(f"{place} was damaged while it was opened")
@@ -163,23 +155,10 @@ def _map(file: Path, num_files: int, square: Square) -> NDArray[np.uint8]:
     return np.memmap(file, np.uint8, mode="r", shape=(num_files, *square.shape))
 
 
-def _settle(part: Path, place: Path, num_files: int, square: Square) -> None:
-    """Rename a finished build into its place, unless another process finished the same one first."""
-    try:
-        part.rename(place)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        if _open(place, num_files, square) is None:  # what stands there was damaged from outside
-            shutil.rmtree(place)
-            part.rename(place)
-    sync_folder(place.parent)
-
-
 def _open(place: Path, num_files: int, square: Square) -> Cache | None:
     """The cache in `place`; None where there is none, or not a whole one."""
     try:
-        if read_json(place / FACTS, format=FORMAT)["index"] != _sha256(place / INDEX):
+        if read_json(place / FACTS, format=FORMAT)["index"] != hash_file(place / INDEX):
             return None
         if (place / PIXELS).stat().st_size != num_files * square.num_bytes:
             return None
@@ -199,33 +178,6 @@ def _check_room(base: Path, num_bytes: int) -> None:
             expected=f"{(num_bytes + SPARE_BYTES) / 1e9:.1f} GB for the decoded images",
             fix="make room, choose another disk with --cache, or a smaller --image-size",
         )
-
-
-def _sweep(base: Path) -> None:
-    """Remove what builds left behind that were killed on this machine."""
-    for place in base.glob(f"{glob.escape(_parts_here())}*"):
-        process = place.name.removeprefix(_parts_here()).partition("-")[0]
-        if not process.isdecimal() or not _is_running(int(process)):
-            shutil.rmtree(place, ignore_errors=True)
-
-
-def _parts_here() -> str:
-    """What the names of this machine's unfinished builds begin with; a shared folder may hold those of others."""
-    return f".building-{platform.node()}-"
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _count_images(place: Path) -> int:

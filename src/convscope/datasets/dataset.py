@@ -17,8 +17,8 @@ from convscope.datasets.cache import Cache, open_cache
 from convscope.datasets.listing import Listing, list_folder
 from convscope.datasets.splits import Sample, deal
 from convscope.errors import FolderError, RecipeError, RunError
+from convscope.files import read_table, write_table
 from convscope.images.decoding import Square
-from convscope.run import read_table, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,13 +6,13 @@ part: 8 x 8 counts from 0 to 16.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from convscope.errors import MissingExtra
+from convscope.files import staged_folder
 
 SIZE = 8
 HIGHEST = 16
@@ -27,12 +27,10 @@ def write_digits(folder: Path) -> Path:
     except ModuleNotFoundError:
         raise MissingExtra(command="convscope demo", module="sklearn", extra="train") from None
     digits = load_digits()
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    for number, (image, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
-        place = part / str(digit)
-        place.mkdir(parents=True, exist_ok=True)
-        pixels = np.round(image * (255 / HIGHEST)).astype(np.uint8)
-        Image.fromarray(pixels).save(place / f"{number:04d}.png")
-    part.rename(folder)
+    with staged_folder(folder, keep_existing=lambda: True) as staged:
+        for number, (image, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
+            place = staged / str(digit)
+            place.mkdir(exist_ok=True)
+            pixels = np.round(image * (255 / HIGHEST)).astype(np.uint8)
+            Image.fromarray(pixels).save(place / f"{number:04d}.png")
     return folder

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from convscope.errors import FolderError
+from convscope.formatting import plural, printable
 from convscope.images.reading import SUFFIXES
-from convscope.progress import plural, printable
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")

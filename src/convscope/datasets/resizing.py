@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from convscope.datasets.memory_map import Reader
+from convscope.environment import available_cores
+from convscope.files import open_atomic
 from convscope.progress import progress
-from convscope.run import available_cores, open_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def images_at(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         return np.concatenate(list(_scaled(images, size))) if len(images) else np.empty(shape, np.uint8)
     file = source.with_name(f"images-{size}.uint8")
     if not file.exists() or file.stat().st_size != np.prod(shape):
-        with open_whole(file) as whole, progress(f"scaling to {size} pixels", len(images), unit="images") as bar:
+        with open_atomic(file) as whole, progress(f"scaling to {size} pixels", len(images), unit="images") as bar:
             for chunk in _scaled(images, size):
                 whole.write(chunk.tobytes())
                 bar.advance(len(chunk))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -17,14 +18,18 @@ from convscope.datasets.dataset import read_samples
 from convscope.datasets.listing import Item, list_folder
 from convscope.errors import FolderError
 from convscope.evaluation.mistakes import Mistake, find_mistakes, write_mistakes
+from convscope.files import read_json, write_json
+from convscope.formatting import plural, printable
 from convscope.prediction.inference import answer_files
-from convscope.progress import plural, printable, progress, remarks
-from convscope.run import Run, open_run, read_json, write_json
+from convscope.progress import progress
+from convscope.run import Run, open_run
 from convscope.statistics.intervals import Figure, wilson
 from convscope.statistics.metrics import Metrics, Scores, format_confusion, summarize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 SPLIT_ORDER = ("test", "validation")  # which speaks for a model: the one that nothing was chosen on, if there is one
 
@@ -295,7 +300,7 @@ def _write(evaluation: Evaluation, data: Path) -> None:
     try:
         from convscope.plotting.figures import plot_confusion, save_figure
     except ModuleNotFoundError:
-        remarks().print("no figure of the confusion matrix: it needs pip install 'convscope[train]'", markup=False)
+        logger.info("no figure of the confusion matrix: it needs pip install 'convscope[train]'")
         return
     figure = plot_confusion(evaluation.metrics.confusion, list(evaluation.metrics.classes))
     save_figure(figure, evaluation.folder / "figures" / "confusion.png")

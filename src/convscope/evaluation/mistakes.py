@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convscope.run import write_table
+from convscope.files import write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,11 +15,13 @@ from convscope.datasets.dataset import read_samples
 from convscope.errors import FolderError, RecipeError
 from convscope.evaluation.evaluation import evaluate, images_of
 from convscope.explanation.report import Drawing, Section, write_report
+from convscope.files import read_json, read_table
+from convscope.formatting import plural
 from convscope.images.decoding import decode_file, decode_files
 from convscope.plotting import figures
 from convscope.plotting.neighbours import plot_neighbours
-from convscope.progress import plural, progress
-from convscope.run import Run, open_run, read_json, read_table
+from convscope.progress import progress
+from convscope.run import Run, open_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

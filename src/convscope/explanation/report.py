@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import convscope
-from convscope.run import Run, read_json, write_whole
+from convscope.files import read_json, write_atomic
+from convscope.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +61,7 @@ def write_report(path: Path, *, run: Run, sections: Sequence[Section], figures: 
         pictures=pictures,
         version=convscope.__version__,
     )
-    write_whole(path, page)
+    write_atomic(path, page)
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -33,10 +32,10 @@ from convscope.datasets.batches import evaluation_batches
 from convscope.datasets.memory_map import Reader
 from convscope.errors import BundleError
 from convscope.exporting.onnx_graphs import answering_graph, inside_graph, metadata_of, to_bytes
+from convscope.files import staged_folder, write_atomic, write_json
 from convscope.images.decoding import Square
 from convscope.networks.catalog import convolutions_of, read_weights
 from convscope.networks.hirescam import blocks_of
-from convscope.run import replace_folder, write_json, write_whole
 from convscope.statistics.intervals import wilson
 
 if TYPE_CHECKING:
@@ -90,17 +89,14 @@ def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> No
     }
     golden = draw_golden(answer, Square(recipe.image_size, recipe.fit, recipe.channels), seed=recipe.seed)
     said = metadata_of(facts) | {METADATA_KEY: json.dumps(facts, ensure_ascii=False)}
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    write_whole(part / GRAPH, sealed(to_bytes(graph, said | {GOLDEN_KEY: golden.to_text()})))
-    write_whole(part / INSIDE, sealed(to_bytes(inside, said)))
-    write_whole(part / WEIGHTS, weights)
-    write_whole(part / NEIGHBOURS, neighbours)
-    write_whole(part / LABELS, labels_text(dataset.classes))
-    write_json(part / FACTS, facts)
-    open_bundle(part)  # what nobody could open is not put in the place of what was there
-    replace_folder(part, folder)
+    with staged_folder(folder) as staged:
+        write_atomic(staged / GRAPH, sealed(to_bytes(graph, said | {GOLDEN_KEY: golden.to_text()})))
+        write_atomic(staged / INSIDE, sealed(to_bytes(inside, said)))
+        write_atomic(staged / WEIGHTS, weights)
+        write_atomic(staged / NEIGHBOURS, neighbours)
+        write_atomic(staged / LABELS, labels_text(dataset.classes))
+        write_json(staged / FACTS, facts)
+        open_bundle(staged)  # what nobody could open is not put in the place of what was there
 
 
 def describe_model(model: Any, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:

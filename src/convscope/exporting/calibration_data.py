@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 from convscope.datasets.dataset import open_dataset, read_samples
 from convscope.datasets.splits import Sample
 from convscope.errors import RunError
-from convscope.progress import plural, remarks
+from convscope.formatting import plural
 from convscope.randomness import generator
 from convscope.run import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 CALIBRATION_IMAGES = 512  # at most
 
@@ -80,7 +83,7 @@ def _those_left(run: Run, split: str, now: Container[tuple[str, str]]) -> list[S
             fix="put them back where its environment.json says that they were",
         )
     if gone := len(samples) - len(left):
-        remarks().print(f"{plural(gone, 'image')} of the split {split!r} gone or changed since: left out")
+        logger.info(f"{plural(gone, 'image')} of the split {split!r} gone or changed since: left out")
     return left
 
 

@@ -15,7 +15,8 @@ from convscope.errors import ExportError
 from convscope.exporting.calibration_data import Material
 from convscope.exporting.conversion_client import KINDS, Converter
 from convscope.exporting.parity import Accuracies, Difference, compare, judge
-from convscope.progress import plural, progress
+from convscope.formatting import plural
+from convscope.progress import progress
 from convscope.randomness import generator
 
 if TYPE_CHECKING:

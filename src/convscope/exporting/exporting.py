@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import logging
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -21,13 +19,18 @@ import numpy as np
 
 from convscope.bundle.bundle import GOLDEN_KEY, LABELS, METADATA_KEY, Bundle, labels_text, open_bundle
 from convscope.bundle.golden import Golden
+from convscope.environment import library_versions
 from convscope.errors import ExportError, MissingExtra, RunError
 from convscope.exporting.calibration_data import open_material
 from convscope.exporting.comparison import Trial, try_export
 from convscope.exporting.conversion_client import KINDS, Converter, Format, Order
 from convscope.exporting.quantization import TOLERANCE, describe_file
-from convscope.progress import plural, progress, remarks
-from convscope.run import library_versions, open_run, read_json, replace_folder, write_json, write_whole
+from convscope.files import read_json, staged_folder, write_atomic, write_json
+from convscope.formatting import plural
+from convscope.progress import progress
+from convscope.run import open_run
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 MOST_POINTS_LOST = 0.5  # of accuracy; what loses more is refused
@@ -94,7 +97,7 @@ def export(run: Path, *, to: Format, out: Path | None = None, force: bool = Fals
     _check_replaceable(folder)
     golden = bundle.golden
     material = open_material(home, bundle.classes, cache=cache)
-    with _part_of(folder) as part, tempfile.TemporaryDirectory() as work:
+    with staged_folder(folder) as part, tempfile.TemporaryDirectory() as work:
         calibration = Path(work) / "calibration.npy"
         np.save(calibration, material.images[material.calibration])
         order = Order(to=to, run=str(home.path.absolute()), folder=str(part), calibration=str(calibration))
@@ -106,9 +109,8 @@ def export(run: Path, *, to: Format, out: Path | None = None, force: bool = Fals
             _describe_quantized(part, bundle, Golden(golden.images, answers), trial, facts)
         num_bytes = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
         done = Export(folder=folder, to=to, num_bytes=num_bytes, model_bytes=bundle.path.stat().st_size, trial=trial)
-        write_whole(part / LABELS, labels_text(bundle.classes))
+        write_atomic(part / LABELS, labels_text(bundle.classes))
         write_json(part / FACTS, _facts_of(done, bundle, facts, part=part))
-        replace_folder(part, folder)
     return done
 
 
@@ -135,23 +137,11 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-@contextmanager
-def _part_of(folder: Path) -> Iterator[Path]:
-    """An empty folder beside the place of an export, which vanishes unless it was renamed."""
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
 def _convert(converter: Converter, to: Format, num_images: int) -> dict[str, Any]:
     """Convert, with two steps and one for each look at a calibration image, where there are any."""
     looks = KINDS[to].looks
     if not looks:
-        remarks().print(f"converting to {to}: some 10 s, most of which TensorFlow takes to start")
+        logger.info(f"converting to {to}: some 10 s, most of which TensorFlow takes to start")
         return converter.convert(lambda _: None)
     with progress(f"converting to {to}", 2 + looks * num_images, unit="steps") as bar:
         return converter.convert(bar.advance)

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convscope.environment import available_cores
 from convscope.errors import ExportError
 from convscope.exporting.conversion_client import Converted, Order
 from convscope.exporting.trained_network import Network, load_network
+from convscope.files import write_atomic
 from convscope.networks.frameworks import keras, tf
-from convscope.run import Run, available_cores, write_whole
+from convscope.run import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +31,7 @@ def convert_to_litert(order: Order, tell: Callable[[int], None]) -> Converted:
     tell(1)
     images = np.load(order.calibration, mmap_mode="r")
     data = _quantize(network, images, tell) if order.to == "litert-int8" else _convert(network)
-    write_whole(order.file, data)
+    write_atomic(order.file, data)
     tell(1)
     return Converted(answer=answer_of(data), facts={"images": len(images)} if order.to == "litert-int8" else {})
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.progress import plural
+from convscope.formatting import plural
 from convscope.statistics.intervals import Figure, wilson
 
 if TYPE_CHECKING:

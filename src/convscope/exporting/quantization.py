@@ -17,7 +17,7 @@ import numpy as np
 from convscope.bundle import checksum as seal
 from convscope.bundle.bundle import find_model, read_model, start_session
 from convscope.exporting.conversion_client import Converted, Order
-from convscope.run import write_whole
+from convscope.files import write_atomic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def quantize(order: Order, tell: Callable[[int], None]) -> Converted:
             differences[method.lower()] = float(np.abs(answers - expected).mean())
             tell(half)
     best = min(METHODS, key=lambda method: differences[method.lower()])
-    write_whole(order.file, graphs[best])
+    write_atomic(order.file, graphs[best])
     tell(1)
     facts = {"method": best.lower(), "differences": differences, "images": len(images)}
     return Converted(answer=_answer_of(path, graphs[best]), facts=facts)
@@ -61,7 +61,7 @@ def describe_file(file: Path, metadata: Mapping[str, str]) -> None:
 
     model = onnx.load(file)
     onnx.helper.set_model_props(model, {key: value for key, value in metadata.items() if key != seal.KEY})
-    write_whole(file, seal.sealed(model.SerializeToString()))
+    write_atomic(file, seal.sealed(model.SerializeToString()))
 
 
 def _told(images: NDArray[np.uint8], tell: Callable[[int], None]) -> Iterator[NDArray[np.uint8]]:

@@ -27,9 +27,9 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from convscope.environment import available_cores
 from convscope.errors import ConvscopeError, ImageRefused
 from convscope.images.reading import read_bytes, read_image
-from convscope.run import available_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

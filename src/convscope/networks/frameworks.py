@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
+from convscope.environment import available_cores
 from convscope.errors import ConvscopeError, MissingExtra
 from convscope.networks.garbage_collection import without_collecting
-from convscope.run import available_cores
 
 REWRITINGS = (  # of graphs, by TensorFlow before their first run, that do not pay
     "arithmetic_optimization",

@@ -26,8 +26,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
-from convscope.progress import printable
-from convscope.run import write_whole
+from convscope.files import write_atomic
+from convscope.formatting import printable
 from convscope.statistics.metrics import num_columns, shorten
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def to_png(figure: Figure) -> bytes:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG file, whole."""
-    write_whole(path, to_png(figure))
+    write_atomic(path, to_png(figure))
 
 
 def _draw_grid(images: NDArray[np.uint8], above: Sequence[str], below: Sequence[str], colors: Sequence[str]) -> Figure:

@@ -21,8 +21,8 @@ import numpy as np
 
 from convscope.bundle.bundle import Bundle, open_bundle
 from convscope.bundle.neighbours import Neighbour
+from convscope.environment import available_cores
 from convscope.images.decoding import Decoded, decode_files
-from convscope.run import available_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

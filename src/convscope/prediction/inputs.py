@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,10 @@ from typing import IO
 
 from convscope.datasets.listing import Walk, tell_ignored
 from convscope.errors import FolderError
-from convscope.progress import printable, progress, remarks
+from convscope.formatting import printable
+from convscope.progress import progress
+
+logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1 << 18
 TOLD_AT_ONCE = 1000  # paths: telling each would take longer than listing it
@@ -98,7 +102,7 @@ def _list_matches(pattern: str) -> Iterator[str]:
     """What a glob matches, as if a shell had spelled it out; `**` names what is in its folders itself."""
     matches = sorted(glob.glob(pattern, recursive=True))
     if not matches:
-        remarks().print(f"{printable(pattern)}: no file matches", markup=False)
+        logger.info(f"{printable(pattern)}: no file matches")
         yield pattern
     for match in matches:
         if not os.path.isdir(match):
@@ -114,7 +118,7 @@ def _list_folder(name: str) -> Iterator[str]:
         found = True
         yield os.path.join(name, path)
     if passed := tell_ignored(walk.ignored):
-        remarks().print(f"{printable(name)}: passed over: {passed}", markup=False)
+        logger.info(f"{printable(name)}: passed over: {passed}")
     for item in walk.unreadable:
         found = True
         yield os.path.join(name, item.path)

@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import Path
 
 from convscope.errors import RunError
+from convscope.files import check_new, open_atomic
 from convscope.prediction.prediction import Predictions
 from convscope.prediction.provenance import Shard
 from convscope.prediction.shards import ShardTable, read_shard
 from convscope.prediction.tables import open_writer
-from convscope.run import check_new, open_whole
 
 MOST_NAMED = 10  # missing shards in a message
 
@@ -42,7 +42,7 @@ def merge(tables: Iterable[Path], *, out: Path) -> Predictions:
     for shard in shards:
         shard.check_intact()
     origin = shards[0].origin
-    with open_whole(out, over=False) as file:
+    with open_atomic(out, overwrite=False) as file:
         open_writer(origin.table, origin.classes).join(file, [shard.path for shard in shards])
     return Predictions(origin.total, sum(shard.unreadable for shard in shards), out)
 

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
+from convscope.files import NOT_UTF_8
 from convscope.prediction.inference import Answer
 from convscope.prediction.rows import Row, Table, class_columns, make_row, text_columns
-from convscope.run import NOT_UTF_8
 
 GROUP_ROWS = 65_536  # whoever reads the file holds one group of rows in memory
 GROUP_VALUES = 16_000_000  # with many classes fewer rows: 64 MB of probabilities

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convscope.errors import ConvscopeError, RunError
+from convscope.files import open_atomic, write_atomic, write_json
 from convscope.prediction.inference import Answer
 from convscope.prediction.inputs import InputList, read_inputs, write_inputs
 from convscope.prediction.provenance import Origin
-from convscope.run import open_whole, write_json, write_whole
 
 PART_SECONDS = 5.0  # what a kill can cost; ten million images at 1,000 images/s are 2,000 parts
 ORIGIN, INPUTS, LOCK = "origin.json", "inputs", "lock"
 PART = re.compile(r"(\d{12,})-(\d+)-(\d+)")  # first, count, unreadable
-BEGUN = re.compile(r"\..*\.part")  # what `run.open_whole` leaves of a file when it is killed
+BEGUN = re.compile(r"\..*\.part")  # what `files.open_atomic` leaves of a file when it is killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Parts:
 
     def keep(self, table: bytes, *, first: int, count: int, unreadable: int) -> None:
         """Keep the rows of `count` inputs from `first` on."""
-        write_whole(self.folder / f"{first:012}-{count}-{unreadable}", table)
+        write_atomic(self.folder / f"{first:012}-{count}-{unreadable}", table)
 
     def done(self) -> list[Part]:
         """What is done, in order, each part beginning where the one before ends."""
@@ -135,7 +135,7 @@ def gather(batches: Iterable[Sequence[Answer]], *, most: int, is_stopped: Callab
 
 def _begin(folder: Path, images: Iterable[str], origin_of: Callable[[InputList], Origin]) -> Parts:
     _clear(folder)  # what the removal of a finished table's parts left when it was killed
-    with open_whole(folder / INPUTS) as file:
+    with open_atomic(folder / INPUTS) as file:
         origin = origin_of(write_inputs(file, images))
     write_json(folder / ORIGIN, origin.to_json())  # from here on the table is begun
     return Parts(folder, origin)

@@ -6,6 +6,7 @@ name until everything is; what is done lies beside it, so that a run that was st
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 import tempfile
@@ -18,7 +19,10 @@ from typing import TextIO, TypeAlias
 
 from convscope.bundle.bundle import Bundle
 from convscope.bundle.neighbours import neighbours_of
+from convscope.environment import program_name
 from convscope.errors import FolderError, Interrupted, RunError
+from convscope.files import check_new, open_atomic
+from convscope.formatting import plural
 from convscope.prediction.inference import Answer, Nearest, answer_batches, open_for_answering
 from convscope.prediction.inputs import InputList, read_inputs, write_inputs
 from convscope.prediction.parts import Parts, check_same, gather, is_begun, open_parts
@@ -26,9 +30,10 @@ from convscope.prediction.provenance import Origin, Shard
 from convscope.prediction.rows import Table
 from convscope.prediction.shards import read_shard, sidecar_of, write_sidecar
 from convscope.prediction.tables import TextWriter, Writer, open_writer, text_writer
-from convscope.progress import plural, program, progress, remarks
-from convscope.run import check_new, open_whole
+from convscope.progress import progress
 from convscope.signals import stop_requests
+
+logger = logging.getLogger(__name__)
 
 WAITING_VALUES = 1_000_000  # numbers that wait in memory to become a part
 VALUES_OF_A_ROW = 16  # besides the probabilities: what a path and a row cost
@@ -175,7 +180,7 @@ def _fill(parts: Parts, ask: Ask, writer: Writer, *, again: str) -> None:
     done = sum(part.count for part in parts.done())
     first, last = origin.stretch[0] + done, origin.stretch[1]
     if done:
-        remarks().print(f"going on after {done:,} of {plural(origin.count, 'image')}")
+        logger.info(f"going on after {done:,} of {plural(origin.count, 'image')}")
     paths = parts.paths(first, last)
     batches = _answer(ask, paths, first=first, count=last - first, total=origin.total)
     values = len(origin.classes) + VALUES_OF_A_ROW + VALUES_OF_A_NEIGHBOUR * origin.table.neighbours
@@ -206,7 +211,7 @@ def _answer(ask: Ask, paths: Iterator[str], *, first: int, count: int, total: in
 def _finish(parts: Parts, writer: Writer, out: Path, *, in_shards: bool) -> Predictions:
     """Write the table, and beside a shard's what it is; its parts are none of an unfinished one any more."""
     unreadable = sum(part.unreadable for part in parts.done())
-    with open_whole(out, over=False) as whole:
+    with open_atomic(out, overwrite=False) as whole:
         writer.join(whole, (part.path for part in parts.done()))
     if in_shards:
         write_sidecar(out, parts.origin, unreadable=unreadable)
@@ -227,4 +232,4 @@ def command_to_resume(model: Path, out: Path, *, table: Table, shard: Shard | No
     words += ["--neighbours", str(table.neighbours)] if table.neighbours else []
     words += ["--mirror"] if table.mirror else []
     words += [] if shard is None else ["--shard", str(shard)]
-    return f"{program()} {shlex.join(words)}"
+    return f"{program_name()} {shlex.join(words)}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convscope.errors import ConvscopeError, RunError
+from convscope.files import hash_file, write_json
 from convscope.prediction.provenance import Origin
-from convscope.run import hash_file, write_json
 
 MOST_BYTES = 64 * 1024**2  # of a sidecar: with a hundred thousand classes it has a few
 
@@ -55,7 +55,7 @@ def write_sidecar(table: Path, origin: Origin, *, unreadable: int) -> None:
         RunError: another file is there.
     """
     facts = {"first": origin.stretch[0], "count": origin.count, "unreadable": unreadable, "sha256": hash_file(table)}
-    write_json(sidecar_of(table), origin.to_json() | facts, over=False)
+    write_json(sidecar_of(table), origin.to_json() | facts, overwrite=False)
 
 
 def read_shard(table: Path) -> ShardTable:

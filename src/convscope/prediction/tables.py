@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from convscope.files import NOT_UTF_8
 from convscope.prediction.inference import Answer
 from convscope.prediction.rows import Row, Table, check_top, class_columns, make_row, text_columns
-from convscope.run import NOT_UTF_8
 
 COPIED_BYTES = 1 << 20  # at once
 

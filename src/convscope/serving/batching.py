@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from convscope.bundle.bundle import Bundle
+from convscope.environment import available_cores
 from convscope.errors import BundleError, ImageRefused
 from convscope.images.reading import decoding_work, read_image
-from convscope.run import available_cores
 from convscope.serving.http_errors import Refusal
 from convscope.serving.latency_model import Pace
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import signal
@@ -16,11 +17,12 @@ from types import FrameType
 import uvicorn
 
 from convscope.errors import ConvscopeError
-from convscope.progress import remarks
 from convscope.serving.app import make_app
 from convscope.serving.http_protocol import PatientProtocol
 from convscope.serving.service import Service, ServiceSettings, open_service
 from convscope.serving.uploads import LAST_SECONDS
+
+logger = logging.getLogger(__name__)
 
 KEY_VARIABLE = "CONVSCOPE_API_KEY"
 BACKLOG = 2048  # connections that the system keeps until they are accepted
@@ -47,10 +49,9 @@ def serve(model: Path, *, host: str = "127.0.0.1", port: int = 8000, settings: S
     server = Server(service)
     with listen(host, port) as listener, ended_by_signals(server):
         shown_host = f"[{host}]" if ":" in host else host
-        remarks().print(
+        logger.info(
             f"serving {service.name} ({len(service.bundle.classes)} classes, {service.bundle.square.size} px)"
-            f" at http://{shown_host}:{listener.getsockname()[1]}",
-            markup=False,
+            f" at http://{shown_host}:{listener.getsockname()[1]}"
         )
         server.run(sockets=[listener])
 
@@ -88,7 +89,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain; at a second Ctrl-C leave at once, since nothing that is here has to be kept."""
         if self.interrupted and sig == signal.SIGINT:
-            remarks().print("stopped")
+            logger.info("stopped")
             os._exit(128 + signal.SIGINT)
         self.interrupted |= sig == signal.SIGINT
         self.should_exit = True

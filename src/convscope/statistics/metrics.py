@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.progress import plural, printable
+from convscope.formatting import plural, printable
 from convscope.statistics.intervals import Figure, bootstrap_confusion, f1_interval, mean_interval, wilson
 
 if TYPE_CHECKING:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from convscope.datasets.dataset import Dataset, count_images
 from convscope.errors import RecipeError
+from convscope.formatting import format_duration, plural
 from convscope.networks.efficientnet import has_imagenet
-from convscope.progress import clock, plural, remarks
 from convscope.recipe.defaults import AUTO, EFFICIENTNET
 from convscope.recipe.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 SMALL = 48  # pixels: what ImageNet taught about photos is of little use below
 ANOTHER = "choose another with --network"
@@ -30,9 +33,7 @@ def settle_network(recipe: Recipe, data: Path | Dataset) -> Recipe:
     count = len(data.samples) if isinstance(data, Dataset) else count_images(data, recipe)
     reason = _reason_for_compact(recipe)
     network = EFFICIENTNET if reason is None else "compact"
-    remarks().print(
-        f"network: {network}, since {reason or _reason_for_pretrained(recipe, count)}; {ANOTHER}", markup=False
-    )
+    logger.info(f"network: {network}, since {reason or _reason_for_pretrained(recipe, count)}; {ANOTHER}")
     return recipe.with_changes({"network": network})
 
 
@@ -57,7 +58,7 @@ def _reason_for_compact(recipe: Recipe) -> str | None:
 
 
 def _reason_for_pretrained(recipe: Recipe, count: int) -> str:
-    length = "then all of it" if recipe.budget is None else f"then all of it, within {clock(recipe.budget)}"
+    length = "then all of it" if recipe.budget is None else f"then all of it, within {format_duration(recipe.budget)}"
     if recipe.epochs == 0 or recipe.steps == 0:
         length = "and no more"
     return (

@@ -6,18 +6,21 @@ put back as it was before them.
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from contextlib import closing
 from dataclasses import replace
 
 from convscope.errors import RecipeError
+from convscope.formatting import format_duration, plural
 from convscope.networks.catalog import build_network, count_operations
-from convscope.progress import clock, plural, remarks
 from convscope.recipe.defaults import Kind
 from convscope.recipe.recipe import Recipe
 from convscope.training.learner import Learner, plan
 from convscope.training.precision import choose_precision, measure_operations
+
+logger = logging.getLogger(__name__)
 
 PROBED_STEPS = 6
 MARGIN = 0.97  # of the budget is planned: machines slow down as they get warm
@@ -49,10 +52,9 @@ def shrink_into(recipe: Recipe, num_images: int) -> Recipe:
         smaller = smaller.with_changes({"image_size": smaller.image_size // 2})
     if smaller != recipe:
         size, share = smaller.image_size, operations / _mean_operations(recipe)
-        remarks().print(
-            f"{clock(recipe.budget)} hold about {share:.1f} epochs at {recipe.image_size} px: taking {size} px"
-            " (--no-shrink keeps it)",
-            markup=False,
+        logger.info(
+            f"{format_duration(recipe.budget)} hold about {share:.1f} epochs at {recipe.image_size} px:"
+            f" taking {size} px (--no-shrink keeps it)"
         )
     return smaller
 
@@ -67,10 +69,9 @@ def _shrink_features(recipe: Recipe, operations: float) -> Recipe:
         size -= STEP_DOWN
     if size == recipe.image_size:
         return recipe
-    remarks().print(
-        f"{clock(recipe.budget or 0)} are short for the features of so many images at {recipe.image_size} px:"
-        f" taking {size} px (--no-shrink keeps it)",
-        markup=False,
+    logger.info(
+        f"{format_duration(recipe.budget or 0)} are short for the features of so many images at {recipe.image_size} px:"
+        f" taking {size} px (--no-shrink keeps it)"
     )
     return replace(recipe, image_size=size)
 
@@ -105,22 +106,21 @@ def fit_into(learner: Learner, seconds: float) -> int:
         if learner.has_solved_head:
             return _tell_head_alone()
         raise RecipeError(
-            found=f"a budget of {clock(seconds)}, in which {max(num_steps, 0)} steps fit",
-            expected=f"at least {clock((per_step * len(schedule.sizes) + judge_seconds) / MARGIN + 1)}",
+            found=f"a budget of {format_duration(seconds)}, in which {max(num_steps, 0)} steps fit",
+            expected=f"at least {format_duration((per_step * len(schedule.sizes) + judge_seconds) / MARGIN + 1)}",
             fix="give more time with --budget, or take a smaller --image-size",
         )
     epochs = num_steps / learner.steps_per_epoch
     sizes = ", ".join(f"{step_seconds[size] * 1000:.0f} ms at {size} px" for size in schedule.sizes)
-    remarks().print(
-        f"{clock(seconds)} hold {plural(num_steps, 'step')}, {epochs:.1f} epochs: a step takes {sizes},"
-        f" judging {clock(judge_seconds)}",
-        markup=False,
+    logger.info(
+        f"{format_duration(seconds)} hold {plural(num_steps, 'step')}, {epochs:.1f} epochs: a step takes {sizes},"
+        f" judging {format_duration(judge_seconds)}"
     )
     return num_steps
 
 
 def _tell_head_alone() -> int:
-    remarks().print("no time left to fine-tune: the solved head is the model", markup=False)
+    logger.info("no time left to fine-tune: the solved head is the model")
     return 0
 
 

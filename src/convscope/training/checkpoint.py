@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from convscope.errors import RunError
-from convscope.run import sync_folder, write_whole
+from convscope.files import staged_folder, write_atomic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,25 +43,18 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     Later ones are dropped too: they were damaged, or the training would have gone on from them.
     """
     place = folder / _name(checkpoint.step)
-    part = folder / f".writing-{place.name}"
-    for left in folder.glob(".writing-*"):  # by a kill
-        shutil.rmtree(left, ignore_errors=True)
-    part.mkdir(parents=True)
     files = {
         ARRAYS: _to_safetensors(checkpoint.arrays),
         FACTS: json.dumps(dict(checkpoint.facts), ensure_ascii=False).encode(),
     }
-    for name, data in files.items():
-        write_whole(part / name, data)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    write_whole(part / MANIFEST, json.dumps({"format": FORMAT, "step": checkpoint.step, "sha256": hashes}))
-    if place.exists():  # of the same step: the same state, or a damaged one
-        place.rename(part.with_name(f"{part.name}-replaced"))
-    part.rename(place)
-    sync_folder(folder)
+    with staged_folder(place) as staged:
+        for name, data in files.items():
+            write_atomic(staged / name, data)
+        write_atomic(staged / MANIFEST, json.dumps({"format": FORMAT, "step": checkpoint.step, "sha256": hashes}))
     places = _places(folder)
     now = places.index(place)
-    for other in (*places[: max(now + 1 - KEPT, 0)], *places[now + 1 :], *folder.glob(".writing-*")):
+    for other in (*places[: max(now + 1 - KEPT, 0)], *places[now + 1 :], *folder.glob(".*.part")):  # by a kill
         shutil.rmtree(other, ignore_errors=True)
     return place
 

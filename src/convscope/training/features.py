@@ -15,10 +15,10 @@ import numpy as np
 
 from convscope.datasets.memory_map import Reader
 from convscope.datasets.resizing import file_of
+from convscope.files import open_atomic
 from convscope.networks.catalog import read_weights
 from convscope.networks.frameworks import keras
 from convscope.progress import progress
-from convscope.run import open_whole
 from convscope.training.step import make_inference
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def features_of(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float16]:
                 features[some] = infer(np.asarray(reader[some])).numpy()
                 bar.advance(len(features[some]))
             if folder is not None:
-                with open_whole(_file(folder, part)) as whole:
+                with open_atomic(_file(folder, part)) as whole:
                     whole.write(features[part].tobytes())
     return features
 

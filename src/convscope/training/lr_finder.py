@@ -5,6 +5,7 @@ Smith, 2015 (arXiv 1506.01186). Nothing of that training is kept but its losses;
 
 from __future__ import annotations
 
+import logging
 import shlex
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
@@ -16,10 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from convscope.datasets.dataset import open_dataset
+from convscope.environment import program_name
+from convscope.files import make_numbered_folder, write_table
+from convscope.formatting import printable
 from convscope.plotting.figures import QUIET, RIGHT, WRONG, NotebookFigure, drawing, save_figure
-from convscope.progress import printable, program, progress, remarks
+from convscope.progress import progress
 from convscope.recipe.recipe import Recipe
-from convscope.run import RUNS, check_free, count_up, write_table
+from convscope.run import RUNS, check_free
 from convscope.signals import stop_requests
 from convscope.training.learner import Learner
 from convscope.training.progress import tell_dataset
@@ -28,6 +32,8 @@ from convscope.training.training import settle_recipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 NUM_STEPS = 100
 # from next to no learning to none any more
@@ -77,7 +83,7 @@ def find_rate(data: Path, recipe: Recipe | None = None, *, out: Path | None = No
     tell_dataset(dataset)
     rates = try_rates(Learner(dataset, replace(recipe, budget=None)))
     figure = plot_rates(rates, chosen=recipe.learning_rate)
-    folder = count_up(RUNS) if out is None else Path(out)
+    folder = make_numbered_folder(RUNS) if out is None else Path(out)
     columns = (rates.learning_rates.tolist(), rates.losses.tolist(), rates.smoothed.tolist())
     rows = [(step, *values) for step, values in enumerate(zip(*columns, strict=True), start=1)]
     write_table(folder / "learning-rate.csv", ["step", "learning_rate", "loss", "smoothed"], rows)
@@ -211,7 +217,7 @@ def _tell(rates: Rates, data: Path, recipe: Recipe, *, cache: Path | None) -> No
             f"suggested learning rate {rates.suggestion:.2g}, the recipe has {recipe.learning_rate:g};"
             f" to train with it: {command}"
         )
-    remarks().print(printable(text), markup=False)
+    logger.info(printable(text))
 
 
 def _command(data: Path, recipe: Recipe, *, cache: Path | None) -> str:
@@ -222,7 +228,7 @@ def _command(data: Path, recipe: Recipe, *, cache: Path | None) -> str:
         if value != getattr(plain, field.name):
             words += _flag(field.name, value)
     words += [] if cache is None else ["--cache", str(cache)]
-    return f"{program()} {shlex.join(words)}"
+    return f"{program_name()} {shlex.join(words)}"
 
 
 def _flag(name: str, value: Any) -> list[str]:

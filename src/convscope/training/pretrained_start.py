@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convscope.datasets.dataset import Dataset
-from convscope.progress import remarks
 from convscope.training.features import features_of
 from convscope.training.linear_probe import Head, solve_head
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,9 @@ def start_from_features(model: Any, dataset: Dataset, *, seed: int) -> Judged:
     judged = Judged(
         *_judge(head, features[train], labels[train]), *_judge(head, features[validation], labels[validation])
     )
-    remarks().print(
+    logger.info(
         f"head solved on the features of {len(train):,} images: validation accuracy {judged.val_accuracy:.1%},"
-        f" loss {judged.val_loss:.4f}",
-        markup=False,
+        f" loss {judged.val_loss:.4f}"
     )
     return judged
 

@@ -17,7 +17,8 @@ from rich.text import Text
 from convscope.datasets.dataset import Dataset, count_samples, near_duplicates
 from convscope.datasets.listing import SPLITS, tell_ignored
 from convscope.datasets.splits import Sample
-from convscope.progress import clock, plural, printable, remarks
+from convscope.formatting import format_duration, plural, printable
+from convscope.progress import remarks
 
 REFRESH_SECONDS = 0.2
 PLAIN_SECONDS = 30.0
@@ -170,7 +171,8 @@ class Display:
         num_epochs = -(-self.total // self.steps_per_epoch)
         self.console.print(
             f"epoch {row.epoch}/{num_epochs}: training loss {row.loss:.4f}, accuracy {row.accuracy:.1%};"
-            f" validation loss {row.val_loss:.4f}, accuracy {row.val_accuracy:.1%}; {clock(self._left(row.step))} left",
+            f" validation loss {row.val_loss:.4f}, accuracy {row.val_accuracy:.1%};"
+            f" {format_duration(self._left(row.step))} left",
             markup=False,
         )
 
@@ -181,4 +183,4 @@ class Display:
 
     def _pace(self, step: int) -> str:
         pace = (step - self.first) * self.batch_size / max(time.monotonic() - self.started, 1e-9)
-        return f"{pace:,.0f} images/s  {clock(self._left(step))} left"
+        return f"{pace:,.0f} images/s  {format_duration(self._left(step))} left"

@@ -5,6 +5,7 @@ Stopped at any moment, by Ctrl-C, by a signal or by a power cut, it goes on with
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from collections.abc import Iterator
@@ -14,27 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from convscope.datasets.dataset import check_dataset, count_images, open_dataset, read_samples, write_samples
+from convscope.environment import program_name
 from convscope.errors import Interrupted, RunError
+from convscope.files import read_json, write_atomic, write_table
+from convscope.formatting import format_duration, plural
 from convscope.networks.catalog import build_network
-from convscope.progress import clock, plural, program, remarks
 from convscope.recipe.defaults import AUTO, KERAS
 from convscope.recipe.recipe import LENGTHS, Recipe
-from convscope.run import (
-    Run,
-    check_free,
-    keep_environment,
-    new_run,
-    read_json,
-    run_to_resume,
-    write_table,
-    write_whole,
-)
+from convscope.run import Run, check_free, keep_environment, new_run, run_to_resume
 from convscope.signals import stop_requests
 from convscope.training.auto_network import settle_network
 from convscope.training.budget import fit_into, shrink_into
 from convscope.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from convscope.training.learner import Learner
 from convscope.training.progress import Epoch, tell_dataset
+
+logger = logging.getLogger(__name__)
 
 FEWEST_CLASSES = 2
 CHECKPOINT_SECONDS = 60.0  # between epochs; what a kill can cost. Writing one takes 0.1 s for 2 million weights
@@ -87,7 +83,7 @@ def train(
     if old is None:
         _keep_samples(run, dataset.samples)
     if run.recipe != learner.recipe:  # how long to train was changed
-        write_whole(run.recipe_file, learner.recipe.to_toml())
+        write_atomic(run.recipe_file, learner.recipe.to_toml())
     begun = "start" if checkpoint is None else "resume"
     run.log(begun, step=learner.step, parameters=int(learner.model.count_params()))
     with _tensorboard_log(run, tensorboard) as log_scalars:
@@ -152,7 +148,7 @@ def _learn(run: Run, learner: Learner, log_scalars: Any, *, again: str) -> None:
                     found=f"at step {learner.step:,} of {total:,}", expected=f"everything, in {run.path}", fix=again
                 )
             if learner.has_converged:
-                remarks().print(f"no better validation loss for {learner.recipe.patience} epochs: stopping early")
+                logger.info(f"no better validation loss for {learner.recipe.patience} epochs: stopping early")
                 run.log("converged", step=learner.step)
                 return
 
@@ -164,7 +160,7 @@ def _finish(run: Run, learner: Learner, *, again: str) -> None:
         learner.restore_best()
         if best.step != learner.step:
             kept = f"the weights of epoch {best.epoch}, which has" if best.step else "the solved head, which has"
-            remarks().print(f"kept {kept} the lowest validation loss, {best.val_loss:.4f}")
+            logger.info(f"kept {kept} the lowest validation loss, {best.val_loss:.4f}")
     try:
         learner.save(run.model)
     except KeyboardInterrupt:
@@ -173,8 +169,8 @@ def _finish(run: Run, learner: Learner, *, again: str) -> None:
         ) from None
     _compare(run, learner)
     run.log("done", step=learner.step, seconds=round(learner.seconds, 3))
-    remarks().print(
-        f"trained {plural(learner.step, 'step')} in {clock(learner.seconds)}; the model is in {run.model}", markup=False
+    logger.info(
+        f"trained {plural(learner.step, 'step')} in {format_duration(learner.seconds)}; the model is in {run.model}"
     )
 
 
@@ -186,11 +182,10 @@ def _compare(run: Run, learner: Learner) -> None:
     judged = read_json(run.model / "model.json")["metrics"]
     written, low, high = (judged["accuracy"][name] for name in ("value", "low", "high"))
     run.log("compared", trained=trained, bundle=written)
-    remarks().print(
+    logger.info(
         f"validation accuracy {trained:.2%} as trained in {learner.precision}, {written:.2%} by the model that was"
         f" written: {100 * (written - trained):+.2f} points; of {plural(judged['images'], 'image')},"
-        f" 95 % interval {low:.2%} to {high:.2%}",
-        markup=False,
+        f" 95 % interval {low:.2%} to {high:.2%}"
     )
 
 
@@ -244,7 +239,7 @@ def _load(run: Run) -> Checkpoint | None:
     """The newest whole checkpoint of a run, if it has one already."""
 
     def tell(text: str) -> None:
-        remarks().print(text, markup=False)
+        logger.info(text)
         run.log("damaged", text=text)
 
     return load_checkpoint(run.checkpoints, tell=tell)
@@ -254,7 +249,7 @@ def _tell_start(run: Run, learner: Learner, total: int) -> None:
     weights = learner.model.count_params()
     begin = f"going on at step {learner.step:,} of {total:,}" if learner.step else plural(total, "step")
     network = f"{learner.recipe.network} in {learner.precision}, {weights:,} weights"
-    remarks().print(f"{network}, {begin}; run folder {run.path}", markup=False)
+    logger.info(f"{network}, {begin}; run folder {run.path}")
 
 
 def _record(run: Run, learner: Learner, row: Epoch, log_scalars: Any) -> None:
@@ -270,7 +265,7 @@ def _record(run: Run, learner: Learner, row: Epoch, log_scalars: Any) -> None:
 def _command_to_resume(run: Run, data: Path, *, cache: Path | None, tensorboard: bool) -> str:
     words = ["train", str(data), "--out", str(run.path), "--resume"]
     words += [] if cache is None else ["--cache", str(cache)]
-    return f"{program()} {shlex.join([*words, *['--tensorboard'] * tensorboard])}"
+    return f"{program_name()} {shlex.join([*words, *['--tensorboard'] * tensorboard])}"
 
 
 @contextmanager
