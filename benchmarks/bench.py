@@ -26,11 +26,11 @@ from measures import CONTENDERS, MEASURES, Bench, Facts, Skipped
 from page import describe
 from plan import PLANS, expected_seconds
 
+from convscope.cli.display import error_console
 from convscope.environment import describe_environment
 from convscope.files import read_json, write_atomic, write_json
 from convscope.formatting import format_duration
 from convscope.plotting.figures import save_figure
-from convscope.progress import remarks
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"
@@ -46,7 +46,7 @@ def main() -> int:
     if chosen.describe:
         write_description(out, read_json(out / "fastest.json"))
         return DONE
-    remarks().print(f"writing to {out}", markup=False)
+    error_console().print(f"writing to {out}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     facts = begin(out, chosen)
     try:
@@ -56,7 +56,7 @@ def main() -> int:
             bench = Bench(chosen.data, Path(work), plan, chosen.seed, facts)
             is_whole = measure(bench, chosen.parts, out)
     except KeyboardInterrupt:
-        remarks().print(f"stopped; the parts that were done stand in {out / 'fastest.json'}", markup=False)
+        error_console().print(f"stopped; the parts that were done stand in {out / 'fastest.json'}")
         return STOPPED
     print((out / "fastest.md").read_text(encoding="utf-8"))
     return DONE if is_whole else FAILED
@@ -130,9 +130,9 @@ def measure_part(bench: Bench) -> Facts:
         found = {"failed": str(reason)}
     for word in ("skipped", "failed"):
         if word in found:
-            remarks().print(f"{bench.part}: {word}: {found[word]}", markup=False)
+            error_console().print(f"{bench.part}: {word}: {found[word]}")
     seconds = time.monotonic() - bench.since
-    remarks().print(f"{bench.part}: done in {format_duration(seconds)}", markup=False)
+    error_console().print(f"{bench.part}: done in {format_duration(seconds)}")
     load = [before[0], os.getloadavg()[0]]
     return {**found, "wall_seconds": seconds, "load": load, "day": date.today().isoformat()}
 

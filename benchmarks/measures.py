@@ -18,8 +18,8 @@ from contenders.child import Job, Task, summary
 from folders import make_copies, make_split
 from plan import HOUR_CHOICES, Plan, budget
 
+from convscope.cli.display import error_console
 from convscope.formatting import format_duration
-from convscope.progress import remarks
 from convscope.statistics.intervals import wilson
 
 PLAIN_SECONDS = 30.0  # between two lines that only say that it goes on
@@ -78,7 +78,7 @@ class Bench:
         """A line with the time that the whole benchmark has left."""
         self._told = time.monotonic()
         left = self.after + max(0.0, self.expected - (self._told - self.since))
-        remarks().print(f"{self.part}: {text}; about {format_duration(left)} left in all", markup=False)
+        error_console().print(f"{self.part}: {text}; about {format_duration(left)} left in all")
 
 
 def measure_graph(bench: Bench) -> Facts:

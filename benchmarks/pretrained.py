@@ -22,12 +22,12 @@ import numpy as np
 from folders import make_split
 
 from convscope import Recipe, evaluate, train
+from convscope.cli.display import error_console
 from convscope.datasets.dataset import Dataset, open_dataset
 from convscope.environment import describe_environment
 from convscope.files import read_json, write_json
 from convscope.networks.catalog import build_network
 from convscope.networks.frameworks import keras
-from convscope.progress import remarks
 from convscope.randomness import generator
 from convscope.recipe.defaults import EFFICIENTNET
 from convscope.training.features import features_of
@@ -111,7 +111,7 @@ def measure_few(bench: Bench) -> Facts:
             accuracy = judge(head, dataset, features)
             found["rows"].append({"per_class": per_class, "seed": seed, "accuracy": accuracy})
         values = [row["accuracy"] for row in found["rows"] if row["per_class"] == per_class]
-        remarks().print(f"{per_class} of each class: {mean(values):.2%}, n = {len(values)}", markup=False)
+        error_console().print(f"{per_class} of each class: {mean(values):.2%}, n = {len(values)}")
     return found
 
 

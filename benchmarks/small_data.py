@@ -18,10 +18,10 @@ from typing import Any
 from folders import link, make_split, usable
 
 from convscope import Recipe, evaluate, train
+from convscope.cli.display import error_console
 from convscope.environment import describe_environment
 from convscope.files import read_json, write_atomic, write_json
 from convscope.formatting import format_duration
-from convscope.progress import remarks
 from convscope.randomness import generator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,8 +92,8 @@ def measure(case: Case, network: str, seed: int, work: Path) -> Facts:
     seconds = float(read_last_seconds(run.history_file))
     accuracy = judged.metrics.to_json()["accuracy"]
     row = {"case": case.name, "network": network, "seed": seed, "budget": case.seconds, "seconds": seconds}
-    remarks().print(
-        f"{case.name}: {network}, seed {seed}: {accuracy['value']:.1%} after {format_duration(seconds)}", markup=False
+    error_console().print(
+        f"{case.name}: {network}, seed {seed}: {accuracy['value']:.1%} after {format_duration(seconds)}"
     )
     return row | {"accuracy": accuracy, "images": judged.metrics.to_json()["count"]}
 

@@ -24,8 +24,8 @@ from convscope.recipe.defaults import EFFICIENTNET
 from convscope.recipe.recipe import Recipe
 from convscope.training import learner as module
 from convscope.training.checkpoint import Checkpoint
+from convscope.training.history import Epoch
 from convscope.training.learner import Learner
-from convscope.training.progress import Epoch
 
 pytestmark = pytest.mark.tensorflow
 

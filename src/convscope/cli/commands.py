@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import convscope
+from convscope.cli.display import error_console
 from convscope.cli.errors import UNREADABLE, Commands
 from convscope.cli.options import (
     CacheOption,
@@ -30,7 +31,6 @@ from convscope.cli.options import (
 from convscope.errors import RunError
 from convscope.formatting import plural
 from convscope.networks.garbage_collection import without_collecting
-from convscope.progress import remarks
 
 if TYPE_CHECKING:
     from convscope.prediction.prediction import Predictions
@@ -209,13 +209,11 @@ def merge(
 def _tell_predictions(done: Predictions, max_unreadable: float) -> None:
     """Say what is in a table of predictions, and end with 3 where more is unreadable than is allowed."""
     if done.unreadable:
-        remarks().print(
-            f"{done.unreadable:,} of {plural(done.count, 'image')} unreadable: their rows say why", markup=False
-        )
+        error_console().print(f"{done.unreadable:,} of {plural(done.count, 'image')} unreadable: their rows say why")
     if done.was_there:
-        remarks().print(f"{done.out} was there already, and stays; to predict anew, move it away", markup=False)
+        error_console().print(f"{done.out} was there already, and stays; to predict anew, move it away")
     elif done.out is not None:
-        remarks().print(f"{plural(done.count, 'row')} in {done.out}", markup=False)
+        error_console().print(f"{plural(done.count, 'row')} in {done.out}")
     if done.unreadable > max_unreadable * done.count:
         raise typer.Exit(UNREADABLE)
 

@@ -9,9 +9,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from convscope.cli.display import error_console, show_messages
 from convscope.errors import ConvscopeError, Interrupted, MissingExtra
 from convscope.formatting import printable
-from convscope.progress import remarks
 
 EXTRAS = {  # what brings a module; all others come with `train`
     "pyarrow": "parquet",
@@ -26,10 +26,11 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            answer = super().invoke(ctx)
+            with show_messages():
+                answer = super().invoke(ctx)
             sys.stdout.flush()
         except KeyboardInterrupt:
-            remarks().print("stopped")
+            error_console().print("stopped")
             raise typer.Exit(STOPPED) from None
         except BrokenPipeError:  # the reader of our output has seen enough; what is left of it goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,4 +59,4 @@ def _told(error: Exception, command: str) -> ConvscopeError:
 def _tell_error(error: ConvscopeError) -> None:
     names = ("stopped", "saved", "resume") if isinstance(error, Interrupted) else ("found", "expected", "fix")
     for name, text in zip(names, (error.found, error.expected, error.fix), strict=True):
-        remarks().print(f"{name + ':':<10}{printable(text)}", markup=False)
+        error_console().print(f"{name + ':':<10}{printable(text)}")

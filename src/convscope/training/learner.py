@@ -6,6 +6,7 @@ same bits as if it had never stopped.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -21,22 +22,26 @@ from convscope.datasets.memory_map import Reader
 from convscope.datasets.resizing import images_at
 from convscope.errors import FolderError, RecipeError, RunError
 from convscope.exporting.bundle_writer import seal_model
+from convscope.formatting import format_duration
 from convscope.networks.catalog import build_network, random_states, read_weights, set_weights, weights_of
 from convscope.networks.compact import whiten
+from convscope.progress import progress
 from convscope.randomness import generator
 from convscope.recipe.recipe import Recipe
 from convscope.signals import stop_requests
 from convscope.training.auto_network import settle_network
 from convscope.training.checkpoint import Checkpoint
+from convscope.training.history import Epoch
 from convscope.training.optimizer import Adam, Lamb, Muon, NesterovSGD, Optimizer
 from convscope.training.precision import choose_precision
 from convscope.training.pretrained_start import start_from_features
-from convscope.training.progress import Display, Epoch
 from convscope.training.schedule import Schedule
 from convscope.training.step import Tally, make_evaluation_step, make_inference, make_training_step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 WARMUP = 0.15  # share of the steps in which one-cycle goes up
 JUDGED_AT_ONCE = 128  # images per evaluation step
@@ -175,15 +180,10 @@ class Learner:
         if judge_last and self.step == until and (not self.history or self.history[-1].step < until):
             yield self._close_epoch()  # the training stopped here before it was judged
         source = training_batches(self._lessons(), start=self.step)
-        size = min(self.recipe.batch_size, len(self.order.rows))
-        display = Display(
-            total_steps=until,
-            steps_per_epoch=self.steps_per_epoch,
-            batch_size=size,
-            done=self.step,
-            work=self.schedule.work,
-        )
-        with Prefetch(source) as batches, display:
+        with (
+            Prefetch(source) as batches,
+            progress("training", until, unit="steps", done=self.step, work=self.schedule.work) as counter,
+        ):
             while self.step < until:
                 started = time.monotonic()
                 self._train(*next(batches), np.float32(self.schedule.learning_rate(self.step)))  # a float would retrace
@@ -191,11 +191,18 @@ class Learner:
                 ends = self.step % self.steps_per_epoch == 0 or (judge_last and self.step == until)
                 self.seconds += time.monotonic() - started
                 row = self._close_epoch() if ends else None
+                if counter.is_due():
+                    counter.note = self._describe_step()
+                counter.advance()
                 if row is not None:
-                    display.keep(row)
-                elif display.is_due():
-                    display.show(self.step, *self._tally.read())
+                    left = format_duration(counter.seconds_left() or 0)
+                    logger.info(f"{row.describe(-(-until // self.steps_per_epoch))}; {left} left")
                 yield row
+
+    def _describe_step(self) -> str:
+        """The epoch that is running, with its loss and accuracy so far."""
+        loss, accuracy = self._tally.read()
+        return f"epoch {-(-self.step // self.steps_per_epoch)}, loss {loss:.3f}, accuracy {accuracy:.1%}"
 
     def _close_epoch(self) -> Epoch:
         """Judge the network, which counts as training time, and add a row to the history."""

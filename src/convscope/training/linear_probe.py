@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.progress import Bar, progress
+from convscope.progress import Counter, progress
 from convscope.randomness import draw_seed, generator
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _scale(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(spread * common) + 1e-3 * common, np.float32)
 
 
-def _choose(features: NDArray[np.float32], labels: NDArray[np.int32], *, seed: int, bar: Bar) -> float:
+def _choose(features: NDArray[np.float32], labels: NDArray[np.int32], *, seed: int, bar: Counter) -> float:
     """The strength with the lowest cross-entropy on images that it was not solved on.
 
     A class of one image has none left for that; the strength is chosen without it.

@@ -25,8 +25,8 @@ from convscope.progress import progress
 from convscope.recipe.recipe import Recipe
 from convscope.run import RUNS, check_free
 from convscope.signals import stop_requests
+from convscope.training.dataset_summary import describe_dataset
 from convscope.training.learner import Learner
-from convscope.training.progress import tell_dataset
 from convscope.training.schedule import Shape
 from convscope.training.training import settle_recipe
 
@@ -80,7 +80,7 @@ def find_rate(data: Path, recipe: Recipe | None = None, *, out: Path | None = No
     asked = recipe or Recipe()
     recipe = settle_recipe(asked, Path(data))
     dataset = open_dataset(Path(data), recipe, cache=cache)
-    tell_dataset(dataset)
+    logger.info(describe_dataset(dataset))
     rates = try_rates(Learner(dataset, replace(recipe, budget=None)))
     figure = plot_rates(rates, chosen=recipe.learning_rate)
     folder = make_numbered_folder(RUNS) if out is None else Path(out)

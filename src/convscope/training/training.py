@@ -17,7 +17,7 @@ from typing import Any
 from convscope.datasets.dataset import check_dataset, count_images, open_dataset, read_samples, write_samples
 from convscope.environment import program_name
 from convscope.errors import Interrupted, RunError
-from convscope.files import read_json, write_atomic, write_table
+from convscope.files import read_json, write_atomic
 from convscope.formatting import format_duration, plural
 from convscope.networks.catalog import build_network
 from convscope.recipe.defaults import AUTO, KERAS
@@ -27,8 +27,9 @@ from convscope.signals import stop_requests
 from convscope.training.auto_network import settle_network
 from convscope.training.budget import fit_into, shrink_into
 from convscope.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from convscope.training.dataset_summary import describe_dataset
+from convscope.training.history import Epoch, write_history
 from convscope.training.learner import Learner
-from convscope.training.progress import Epoch, tell_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def train(
         _try_network(recipe, is_blank=True)
         checkpoint = _load(old)
     dataset = open_dataset(Path(data), recipe, cache=cache)
-    tell_dataset(dataset)
+    logger.info(describe_dataset(dataset))
     check_dataset(dataset, max_refused=recipe.max_refused)
     if old is not None:
         _keep_samples(old, dataset.samples)
@@ -253,11 +254,7 @@ def _tell_start(run: Run, learner: Learner, total: int) -> None:
 
 
 def _record(run: Run, learner: Learner, row: Epoch, log_scalars: Any) -> None:
-    write_table(
-        run.history_file,
-        [each.name for each in fields(Epoch)],
-        [list(asdict(each).values()) for each in learner.history],
-    )
+    write_history(run.history_file, learner.history)
     run.log("epoch", **asdict(row))
     log_scalars(row)
 

@@ -1,9 +1,8 @@
-"""training/progress.py: the data as a table and each epoch as a line; no name can disturb a terminal."""
+"""training/dataset_summary.py: a data set as a table; no name in it can disturb a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 
 from convscope.datasets.dataset import Dataset
 from convscope.datasets.splits import Sample
-from convscope.training.progress import Display, Epoch, tell_dataset
+from convscope.training.dataset_summary import describe_dataset
 
 Told = Callable[[Dataset], str]
 HOSTILE = (
@@ -23,16 +22,6 @@ HOSTILE = (
     "\u202egnp.tac",  # turns the direction of writing
     "\udcff",  # no text at all
     ":smile:",
-)
-ROW = Epoch(
-    epoch=2,
-    step=1234,
-    seconds=5.0,
-    loss=0.61234,
-    accuracy=0.6789,
-    val_loss=0.54321,
-    val_accuracy=0.7123,
-    learning_rate=1e-4,
 )
 
 
@@ -58,16 +47,9 @@ def be_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Told:
-    """What is printed of a data set; nothing of it goes to standard output."""
-
-    def tell(dataset: Dataset) -> str:
-        tell_dataset(dataset)
-        out, err = capsys.readouterr()
-        assert out == ""
-        return err
-
-    return tell
+def told() -> Told:
+    """What is said of a data set, as lines."""
+    return lambda dataset: describe_dataset(dataset) + "\n"
 
 
 def rows_of(text: str) -> list[list[str]]:
@@ -100,13 +82,13 @@ def test_refusals_are_told_with_reasons(told: Told) -> None:
     assert "2 more, all in data.csv" in text
 
 
-def test_what_was_passed_over_is_told(told: Told) -> None:
+def test_what_was_skipped_is_told(told: Told) -> None:
     """Empty folders, other files and classes that nothing can be validated with are named."""
     samples = [sample("cat"), sample("cat", "validation"), sample("dog")]
     text = told(make_dataset(samples, empty=("bird",), ignored={".txt": 3, "file without a suffix": 1}))
-    assert "no images in folder bird: it is no class" in text
-    assert "passed over: 3 .txt, 1 file without a suffix" in text
-    assert "class dog has no image to validate with" in text
+    assert "no images in folder bird: not a class" in text
+    assert "skipped 3 .txt, 1 file without a suffix" in text
+    assert "class dog has no validation image" in text
     assert "class cat has" not in text
 
 
@@ -161,7 +143,7 @@ def test_many_classes_are_shortened(told: Told) -> None:
 def test_long_names_are_whole(told: Told) -> None:
     """Two names that differ in their last letter only are still told apart, on as many lines as it takes."""
     names = ["n" * 150 + last for last in "ab"]
-    text = told(make_dataset([sample(name) for name in names])).partition("has no image")[0]
+    text = told(make_dataset([sample(name) for name in names])).partition("has no validation image")[0]
     table = "".join(word for row in rows_of(text) for word in row)
     assert all(name in table.replace("1", "") for name in names)
 
@@ -183,75 +165,3 @@ def test_hostile_names_are_spelled_out(
     spelled = name if name.isprintable() else name.encode("unicode_escape", "surrogatepass").decode("ascii")
     assert text.count(spelled) >= 4  # the class, the empty folder, the suffix, and what cannot be validated with
     assert ["class", "9,999"] not in rows_of(text)
-
-
-def test_history_has_the_columns_of_keras() -> None:
-    """An epoch's fields are the columns of history.csv, under the names that Keras uses."""
-    assert [field.name for field in fields(Epoch)] == [
-        "epoch",
-        "step",
-        "seconds",
-        "loss",
-        "accuracy",
-        "val_loss",
-        "val_accuracy",
-        "learning_rate",
-    ]
-
-
-def test_epoch_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where there is no terminal, an epoch is one line with what the reference prints and the time left."""
-    with Display(total_steps=2468, steps_per_epoch=617, batch_size=32, done=0) as display:
-        display.show(3, 0.7, 0.5)
-        display.keep(ROW)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    assert "\x1b" not in err
-    assert "\r" not in err
-    assert err.startswith("epoch 2/4: training loss 0.6123, accuracy 67.9%; validation loss 0.5432, accuracy 71.2%; ")
-    assert err.endswith(" left\n")
-
-
-def test_long_epochs_have_a_plain_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where there is no terminal, a step is shown half a minute after the last one, not before."""
-    display = Display(total_steps=200, steps_per_epoch=100, batch_size=10, done=50)
-    with display:
-        display.show(60, 0.7, 0.5)
-        assert not display.is_due()
-        assert capsys.readouterr().err == ""
-        display.started -= 50
-        display.shown -= 50
-        assert display.is_due()
-        display.show(100, 0.25, 0.5)
-    line = capsys.readouterr().err
-    # 50 steps of 10 images in 50 seconds, and 100 steps to go
-    assert line == "step 100 of 200  loss 0.250  accuracy 50.0%  10 images/s  1 min 40 s left\n"
-
-
-def test_time_left_knows_that_larger_images_take_longer(capsys: pytest.CaptureFixture[str]) -> None:
-    """Half of the steps done in 50 seconds, the other half four times as much work: 200 seconds left, not 50."""
-    display = Display(
-        total_steps=100, steps_per_epoch=50, batch_size=10, done=0, work=lambda step: step + 3 * max(step - 50, 0)
-    )
-    with display:
-        display.started -= 50
-        display.shown -= 50
-        display.show(50, 0.25, 0.5)
-    assert capsys.readouterr().err.endswith("3 min 20 s left\n")
-
-
-def test_terminal_shows_a_live_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal the current step is shown in place, and the epochs' lines stay."""
-    be_a_terminal(monkeypatch)
-    with Display(total_steps=2468, steps_per_epoch=617, batch_size=32, done=0) as display:
-        display.show(700, 0.654, 0.5)
-        assert display.live is not None
-        display.live.refresh()
-        display.keep(ROW)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "epoch 2, step 700/2,468" in err
-    assert "loss 0.654" in err
-    assert "training loss 0.6123" in err
-    assert "\x1b[?25h" in err  # the cursor is given back
