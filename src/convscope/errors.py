@@ -7,13 +7,18 @@
     ├── RunError           a run folder that is missing, taken, or damaged
     ├── BundleError        a model file that cannot be used
     ├── ExportError        a model that cannot be converted, or whose export answers worse than it
-    ├── MissingExtra       a part of convscope that is not installed
-    └── Interrupted        stopped on request, with everything saved (exit code 130)
+    └── MissingExtra       a part of convscope that is not installed
 
-`ImageRefused` stands apart: one bad image is a row in a table, never the end of the work.
+`Interrupted` stands apart: work that was stopped on request is no error. So does `ImageRefused`: one bad image is a row
+in a table, never the end of the work.
+
+The texts speak of parameters, in backticks: `choose another `out``. The command line turns them into its flags.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class ConvscopeError(Exception):
@@ -63,10 +68,20 @@ class MissingExtra(ConvscopeError):
         )
 
 
-class Interrupted(ConvscopeError):
-    """The user or the system asked to stop, and everything done so far is saved."""
+class Interrupted(Exception):
+    """The user or the system asked to stop, and everything done so far is saved.
 
-    exit_code = 130
+    Attributes:
+        position: where the work was, such as `step 120 of 600`.
+        saved: what is kept, and where.
+        resume: the arguments by which the same function goes on, by the names of its parameters.
+    """
+
+    def __init__(self, *, position: str, saved: str, resume: Mapping[str, Any]) -> None:
+        super().__init__(f"stopped at {position}; saved: {saved}; resume with {dict(resume)}")
+        self.position = position
+        self.saved = saved
+        self.resume = dict(resume)
 
 
 class ImageRefused(Exception):

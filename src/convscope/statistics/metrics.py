@@ -109,6 +109,16 @@ class Metrics:
         }
 
 
+def count_correct(scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> int:
+    """How many images a model is right about: the one place that says when it is.
+
+    Args:
+        scores: (n, classes) probabilities or logits; the first of equal ones counts as predicted.
+        labels: (n,) the true classes.
+    """
+    return int((scores.argmax(axis=1) == labels).sum())
+
+
 def summarize(
     truth: NDArray[np.integer],
     probabilities: NDArray[np.floating],
