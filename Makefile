@@ -25,6 +25,7 @@ lint: $(VENV)/.dev ## check format, style, types, the direction of imports, and 
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python scripts/structure.py
 	$(VENV)/bin/python scripts/docs.py --check
 
 check: lint ## lint, then run all tests

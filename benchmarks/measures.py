@@ -267,6 +267,7 @@ def burst_folder(bench: Bench) -> Path:
 
 
 def has_torch() -> bool:
+    """Whether PyTorch is installed."""
     return importlib.util.find_spec("torch") is not None
 
 

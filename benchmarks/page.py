@@ -228,6 +228,7 @@ def told_choices(found: Facts) -> str:
 
 
 def any_run(facts: Facts) -> bool:
+    """Whether any contender has been run."""
     return any(each.get("runs") for each in facts["contenders"].values())
 
 

@@ -128,11 +128,13 @@ def describe(facts: Facts) -> str:
 
 
 def shown(shares: Sequence[float]) -> str:
+    """The median as a percentage, with the spread."""
     percents = [100 * share for share in shares]
     return f"{median(percents):.1f} %{spread(percents, '.1f')}"
 
 
 def spread(values: Sequence[float], how: str) -> str:
+    """` (low to high)`; nothing where there is one value."""
     return f" ({min(values):{how}} to {max(values):{how}})" if len(values) > 1 else ""
 
 

@@ -177,6 +177,7 @@ def seconds_to(run: Facts, accuracy: float) -> float | None:
 
 
 def last_seconds(run: Facts) -> float:
+    """How long a training took."""
     return float(run["points"][-1]["seconds"])
 
 
@@ -186,20 +187,25 @@ def spread(found: Facts, shown: Callable[[float], str]) -> str:
 
 
 def spread_of(values: list[float], shown: Callable[[float], str]) -> str:
+    """`n = 3, 1.02 to 1.10` of some values; nothing where there are none."""
     return spread({"n": len(values), "low": min(values), "high": max(values)}, shown) if values else ""
 
 
 def percent(share: float) -> str:
+    """A share as a percentage."""
     return f"{share * 100:.1f} %"
 
 
 def two(value: float) -> str:
+    """Two decimals."""
     return f"{value:.2f}"
 
 
 def three(value: float) -> str:
+    """Three decimals."""
     return f"{value:.3f}"
 
 
 def whole(value: float) -> str:
+    """No decimals."""
     return f"{value:,.0f}"

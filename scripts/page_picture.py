@@ -38,7 +38,8 @@ def main(run: Run) -> None:
         page.locator("#strips .tile").first.wait_for()
         page.mouse.move(0, 0)
         end = page.locator("#blocks").bounding_box()
-        assert end is not None
+        if end is None:
+            raise RuntimeError("the page shows no blocks")
         height = end["y"] + end["height"] + MARGIN
         page.screenshot(path=PICTURE, full_page=True, clip={"x": 0, "y": 0, "width": SIZE["width"], "height": height})
         browser.close()
