@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint check bench bench-quick bench-reference clean
+.PHONY: help demo test quick lint check docs bench bench-quick bench-reference clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,8 +14,8 @@ help: ## say what can be made
 demo: $(VENV)/.train ## train, judge, explain and use a network on handwritten digits, in a minute
 	@$(VENV)/bin/convscope demo
 
-test: $(VENV)/.dev ## run all tests, two files at a time
-	@$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
+test: $(VENV)/.dev ## run all tests, two at a time
+	@$(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 quick: $(VENV)/.dev ## run the tests that need no TensorFlow, in seconds
 	@$(VENV)/bin/python -m pytest --quiet -m "not tensorflow and not slow"
@@ -30,6 +30,10 @@ lint: $(VENV)/.dev ## check format, style, types, the direction of imports, and 
 
 check: lint ## lint, then run all tests
 	@$(MAKE) --no-print-directory test
+
+docs: $(VENV)/.docs ## build the docs as a site with search, every link checked: build/docs/index.html
+	@$(VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/docs
+	@echo build/docs/index.html
 
 bench: $(VENV)/.bench ## race convscope against TensorFlow 1, Keras and PyTorch on the same photos (an hour)
 	@$(VENV)/bin/python benchmarks/bench.py
@@ -52,6 +56,10 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/.made
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	$(call install,train$(comma)dev)
 	@touch $(VENV)/.train $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.train
+	$(call install,docs)
+	@touch $@
 
 # Without PyTorch the race goes on.
 $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.train
