@@ -11,6 +11,7 @@ import difflib
 import inspect
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from convscope.recipe.recipe import Recipe
 ROOT = Path(__file__).resolve().parent.parent
 NOTE = "<!-- Made from the code by scripts/docs.py: change the code, then run it. -->\n"
 WIDTH = 80
+MAX_COLUMNS = 100
 DIFF_LINES = 20
 SHELL_BLOCK = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -56,6 +58,7 @@ def find_problems(root: Path) -> Iterator[str]:
     yield from find_broken_links(root)
     yield from find_untranslated_commands(root)
     yield from find_stale_notebooks(root)
+    yield from find_long_lines(root)
 
 
 def made_pages(root: Path) -> Iterator[tuple[str, str]]:
@@ -259,6 +262,25 @@ def find_stale_notebooks(root: Path) -> Iterator[str]:
         if not notebook.exists() or _cells(notebook) != _cells(source):
             place = source.relative_to(root)
             yield f"{notebook.relative_to(root)} is stale; run jupytext --to ipynb --update {place}"
+
+
+def find_long_lines(root: Path) -> Iterator[str]:
+    """Lines of prose over 100 columns, but for tables, code, images, and long links."""
+    for page in (*_pages_by_hand(root), *root.glob("CHANGELOG.md")):
+        text = page.read_text(encoding="utf-8")
+        if NOTE.strip() in text:  # made from the code
+            continue
+        is_code = False
+        for number, line in enumerate(text.splitlines(), start=1):
+            is_code ^= line.startswith("```")
+            words = line.split()
+            if not is_code and not line.startswith(("|", "![")) and len(words) > 2 and _num_columns(line) > MAX_COLUMNS:
+                yield f"{page.relative_to(root)}:{number} has {_num_columns(line)} columns, more than {MAX_COLUMNS}"
+
+
+def _num_columns(line: str) -> int:
+    """The columns of a line on a terminal: Chinese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
 
 
 def _pages_by_hand(root: Path) -> list[Path]:

@@ -91,8 +91,8 @@ ASKED = {10: "94 %", 50: "96.5 %", 1000: "98.0 %", "head": "97.8 %", "fine_tuned
 
 
 def pretrained_table(facts: dict[str, Any], chinese: bool) -> str:
-    """What a network that has seen ImageNet comes to, from few photos and from all, beside what was asked for."""
-    titles = ("猫狗照片", "要求", "准确率", "范围") if chinese else ("dogs and cats", "asked for", "accuracy", "range")
+    """the accuracy of a pretrained network."""
+    titles = ("猫狗照片", "目标", "准确率", "范围") if chinese else ("dogs and cats", "target", "accuracy", "range")
     lines = ["| " + " | ".join(titles) + " |", "| --- | ---: | ---: | ---: |"]
     drawn: dict[int, list[float]] = {}
     for row in facts["few"]["rows"]:
