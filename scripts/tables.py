@@ -91,18 +91,18 @@ ASKED = {10: "94 %", 50: "96.5 %", 1000: "98.0 %", "head": "97.8 %", "fine_tuned
 
 
 def pretrained_table(facts: dict[str, Any], chinese: bool) -> str:
-    """the accuracy of a pretrained network."""
+    """The accuracy of a pretrained network, from few photos and from all, beside its target."""
     titles = ("猫狗照片", "目标", "准确率", "范围") if chinese else ("dogs and cats", "target", "accuracy", "range")
     lines = ["| " + " | ".join(titles) + " |", "| --- | ---: | ---: | ---: |"]
     drawn: dict[int, list[float]] = {}
     for row in facts["few"]["rows"]:
         drawn.setdefault(row["per_class"], []).append(100 * row["accuracy"])
     for count, values in drawn.items():
-        name = f"每类 {count:,} 张，只求解最后一层" if chinese else f"{count:,} photos of each class, the head alone"
+        name = f"每类 {count:,} 张，只拟合分类头" if chinese else f"{count:,} photos of each class, the head alone"
         draws = f"{len(values)} 次抽取" if chinese else f"{len(values)} draws"
         between = f"{min(values):.1f} – {max(values):.1f} % ({draws}, sd {stdev(values):.2f})"
         lines.append(f"| {name} | {ASKED[count]} | {mean(values):.2f} % | {between} |")
-    kinds = {"head": ("the head alone", "只求解最后一层"), "fine_tuned": ("fine-tuned", "微调")}
+    kinds = {"head": ("the head alone", "只拟合分类头"), "fine_tuned": ("fine-tuned", "微调")}
     for part, names in kinds.items():
         if found := facts.get(part):
             seconds, figure = found["seconds"], found["accuracy"]
