@@ -1,4 +1,4 @@
-"""bundle/golden.py: drawn images that a model answers differently, which read back exactly."""
+"""bundle/golden.py: drawn images with different probabilities, which read back exactly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tiny_model import random_model
 
 from convscope.bundle.bundle import GOLDEN_KEY, open_bundle
-from convscope.bundle.golden import IMAGES, Golden, draw_golden
+from convscope.bundle.golden import NUM_IMAGES, GoldenImages, draw_golden
 from convscope.errors import BundleError
 from convscope.images.decoding import Square
 
@@ -21,27 +21,27 @@ CLASSES = ("a", "b", "c")
 def test_golden_reads_back_exactly(square: Square) -> None:
     """Every pixel and every bit of the probabilities, through text; 8 to 16 images of the model's own square."""
     golden = draw_golden(random_model(CLASSES, square).answer, square, seed=3)
-    back = Golden.from_text(golden.to_text(), square, 3)
-    assert 8 <= len(golden.images) == IMAGES <= 16
+    back = GoldenImages.from_text(golden.to_text(), square, 3)
+    assert 8 <= len(golden.images) == NUM_IMAGES <= 16
     assert golden.images.shape[1:] == square.shape
     np.testing.assert_array_equal(back.images, golden.images)
     np.testing.assert_array_equal(back.probabilities, golden.probabilities.astype(np.float32))
 
 
-def test_answers_are_spread() -> None:
-    """Those that are kept differ more in their answers than as many of the drawn ones would by chance."""
+def test_probabilities_are_spread() -> None:
+    """Those of the selected images differ more than those of as many drawings without a selection."""
     square, model = Square(16), random_model(CLASSES, Square(16), seed=2)
-    asked: list[np.ndarray] = []
+    candidates: list[np.ndarray] = []
 
-    def answer(images: np.ndarray) -> np.ndarray:
-        asked.append(images)
+    def predict(images: np.ndarray) -> np.ndarray:
+        candidates.append(images)
         return model.answer(images).astype(np.float32)
 
-    golden = draw_golden(answer, square, seed=0)
-    everyone = np.log(model.answer(asked[0])[:IMAGES] + 1e-6)
-    assert len(asked[0]) > 4 * IMAGES
-    assert len(np.unique(golden.probabilities, axis=0)) == IMAGES
-    assert np.log(golden.probabilities + 1e-6).std(axis=0).mean() > 1.2 * everyone.std(axis=0).mean()
+    golden = draw_golden(predict, square, seed=0)
+    unselected = np.log(model.answer(candidates[0])[:NUM_IMAGES] + 1e-6)
+    assert len(candidates[0]) > 4 * NUM_IMAGES
+    assert len(np.unique(golden.probabilities, axis=0)) == NUM_IMAGES
+    assert np.log(golden.probabilities + 1e-6).std(axis=0).mean() > 1.2 * unselected.std(axis=0).mean()
 
 
 def test_drawing_follows_from_the_seed() -> None:
@@ -64,27 +64,27 @@ def test_drawing_follows_from_the_seed() -> None:
         '{"images": 3}',
     ],
 )
-def test_damage_is_told(text: str, tmp_path: Path) -> None:
+def test_damage_is_an_error(text: str, tmp_path: Path) -> None:
     """Golden images that cannot be read are an error in three parts that names the file, not a traceback."""
     with pytest.raises(ValueError, match=r".+"):
-        Golden.from_text(text, Square(8), 3)
+        GoldenImages.from_text(text, Square(8), 3)
     file = write(tmp_path, text)
     with pytest.raises(BundleError, match="golden images are damaged") as caught:
         _ = open_bundle(file).golden
     assert str(file) in caught.value.found
 
 
-def test_probabilities_of_another_model_are_told() -> None:
+def test_probabilities_of_another_model_are_an_error() -> None:
     """As many rows as images, as many columns as classes, all of them numbers."""
     golden = draw_golden(random_model(CLASSES).answer, Square(8), seed=0)
     for wrong in (golden.probabilities[1:], golden.probabilities[:, :2], golden.probabilities * np.nan):
         text = json.dumps(json.loads(golden.to_text()) | {"probabilities": wrong.tolist()})
-        with pytest.raises(ValueError, match="do not belong together"):
-            Golden.from_text(text, Square(8), 3)
+        with pytest.raises(ValueError, match="do not match"):
+            GoldenImages.from_text(text, Square(8), 3)
 
 
 def write(folder: Path, text: str) -> Path:
-    """A model with golden images of that text."""
+    """A model with `text` in place of its golden images."""
     import onnx
 
     file = random_model(CLASSES).write(folder / "model.onnx")

@@ -1,4 +1,4 @@
-"""bundle/onnx_safety.py: what a network of ours never needs is found in an ONNX file, wherever it hides."""
+"""bundle/onnx_safety.py: what a network of convscope never needs is detected in an ONNX file, wherever it is."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from convscope.errors import BundleError
 
 @pytest.fixture
 def proto(tmp_path: Path) -> Any:
-    """A harmless model, to be changed."""
+    """A safe model, to be changed."""
     import onnx
 
-    return onnx.load_model(random_model(("a", "b")).write(tmp_path / "harmless.onnx"))
+    return onnx.load_model(random_model(("a", "b")).write(tmp_path / "safe.onnx"))
 
 
 def _external_weights(proto: Any) -> None:
@@ -53,7 +53,7 @@ def _custom_operator(proto: Any) -> None:
     proto.graph.node[0].op_type = "Shell"
 
 
-def _operator_of_the_runtime(proto: Any) -> None:
+def _operator_of_onnx_runtime(proto: Any) -> None:
     proto.graph.node[2].domain = "com.microsoft"
 
 
@@ -76,8 +76,8 @@ def _sparse(proto: Any) -> None:
     from onnx import helper, numpy_helper
 
     values = numpy_helper.from_array(np.ones(1, np.float32), "sparse")
-    places = numpy_helper.from_array(np.zeros(1, np.int64), "places")
-    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [3]))
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "indices")
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [3]))
 
 
 def _training(proto: Any) -> None:
@@ -89,49 +89,49 @@ DANGERS = [
     (_external_without_location, "weights in another file"),
     (_external_constant, "weights in another file"),
     (_custom_operator, "the operator Shell of another library"),
-    (_operator_of_the_runtime, "the operator Flatten of another library"),
-    (_loop, "an operator with a graph inside"),
-    (_function, "functions of its own"),
+    (_operator_of_onnx_runtime, "the operator Flatten of another library"),
+    (_loop, "an operator with a subgraph"),
+    (_function, "custom functions"),
     (_sparse, "sparse weights"),
-    (_training, "instructions for training"),
+    (_training, "training instructions"),
 ]
 
 
-@pytest.mark.parametrize(("change", "says"), DANGERS, ids=[change.__name__ for change, _ in DANGERS])
-def test_danger_is_found_and_refused(proto: Any, tmp_path: Path, change: Callable[[Any], None], says: str) -> None:
+@pytest.mark.parametrize(("change", "danger"), DANGERS, ids=[change.__name__ for change, _ in DANGERS])
+def test_danger_is_detected_and_refused(proto: Any, tmp_path: Path, change: Callable[[Any], None], danger: str) -> None:
     """Each is named, and the file is refused before anything runs it."""
     assert find_danger(proto.SerializeToString()) == ""
     change(proto)
     file = tmp_path / "model.onnx"
     file.write_bytes(proto.SerializeToString())
-    assert find_danger(file.read_bytes()) == says
-    with pytest.raises(BundleError, match=f"with {says}"):
+    assert find_danger(file.read_bytes()) == danger
+    with pytest.raises(BundleError, match=f"with {danger}"):
         open_bundle(file)
 
 
-def test_second_graph_is_looked_through_too(proto: Any) -> None:
+def test_second_graph_is_checked_too(proto: Any) -> None:
     """Protobuf merges a message that comes twice, so a danger in the second one counts."""
     import onnx
 
-    harmless = proto.SerializeToString()
+    safe = proto.SerializeToString()
     _custom_operator(proto)
     other = onnx.ModelProto(graph=proto.graph).SerializeToString()
-    assert find_danger(harmless + other) == "the operator Shell of another library"
+    assert find_danger(safe + other) == "the operator Shell of another library"
 
 
-def test_every_cut_is_told(proto: Any) -> None:
-    """A file that ends early is either refused as such or holds nothing that is dangerous; it never misleads."""
+def test_truncated_file_is_never_dangerous(proto: Any) -> None:
+    """A safe file that ends early is refused as such, or has nothing dangerous; it is never mistaken for another."""
     data = proto.SerializeToString()
     for end in range(0, len(data), 7):
         try:
             assert find_danger(data[:end]) == ""
         except ValueError as error:
-            assert str(error)  # noqa: PT017 - both ends are right, and the reason is for a person
+            assert str(error)  # noqa: PT017 - both outcomes are right
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_end_well(data: bytes) -> None:
-    """Whatever is given: an answer or a ValueError, soon."""
+    """Whatever is given: a result or a ValueError, soon."""
     try:
         assert isinstance(find_danger(data), str)
     except ValueError:

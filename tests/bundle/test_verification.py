@@ -1,4 +1,4 @@
-"""The verb `verify`: a model that answers as it did agrees; one whose weights changed since differs."""
+"""The verb `verify`: an unchanged model agrees with its golden images; one with changed weights differs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ CLASSES = ("a", "b", "c")
 SQUARE = Square(8)
 
 
-def write(folder: Path, model: TinyModel, witness: TinyModel) -> Path:
-    """`model` with golden images that `witness` answered."""
-    golden = {GOLDEN_KEY: draw_golden(witness.answer, SQUARE, seed=0).to_text()}
+def write(folder: Path, model: TinyModel, original: TinyModel) -> Path:
+    """`model` with the golden images of `original`."""
+    golden = {GOLDEN_KEY: draw_golden(original.answer, SQUARE, seed=0).to_text()}
     return add_metadata(model.write(folder / "model.onnx"), golden)
 
 
-def add_metadata(file: Path, said: dict[str, str]) -> Path:
-    """Let a model say more of itself."""
+def add_metadata(file: Path, metadata: dict[str, str]) -> Path:
+    """Add entries to the metadata of a model file."""
     import onnx
 
     proto = onnx.load_model(file)
-    for key, value in said.items():
+    for key, value in metadata.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value
     onnx.save_model(proto, file)
@@ -42,21 +42,21 @@ def add_metadata(file: Path, said: dict[str, str]) -> Path:
 
 
 def test_unchanged_model_agrees(tmp_path: Path, cli: Command) -> None:
-    """The same answers, to what processors differ by; the command says so and ends with 0."""
+    """The same probabilities, up to rounding; the command prints it and exits with 0."""
     model = random_model(CLASSES, SQUARE)
     file = write(tmp_path, model, model)
-    found = verify(file)
-    assert found.agrees
-    assert 8 <= found.images == found.same_labels <= 16
-    assert found.difference < 1e-6
+    result = verify(file)
+    assert result.agrees
+    assert 8 <= result.num_images == result.same_labels <= 16
+    assert result.difference < 1e-6
     ended = cli("verify", file)
     assert ended.code == 0
     assert ended.out.startswith("agree: largest difference of a probability ")
-    assert "not a bit has changed" not in ended.out  # it has no seal
+    assert "intact" not in ended.out  # it has no checksum
 
 
 def test_changed_model_differs(tmp_path: Path, cli: Command) -> None:
-    """One weight that is another by a little is enough; the command says by how much and ends with 2."""
+    """A small change of one weight is enough; the command prints by how much and exits with 2."""
     model = random_model(CLASSES, SQUARE)
     matrix = model.matrix.copy()
     matrix[7, 1] += 0.1
@@ -64,30 +64,30 @@ def test_changed_model_differs(tmp_path: Path, cli: Command) -> None:
     file = write(tmp_path, changed, model)
     images = draw_golden(model.answer, SQUARE, seed=0).images
     expected = np.abs(changed.answer(images) - model.answer(images)).max()
-    found = verify(file)
-    assert not found.agrees
-    assert found.difference == pytest.approx(expected, rel=1e-3)
+    result = verify(file)
+    assert not result.agrees
+    assert result.difference == pytest.approx(expected, rel=1e-3)
     ended = cli("verify", file)
     assert ended.code == 2
     assert ended.out.startswith("differ: ")
-    assert "answers here differ: largest difference of a probability" in ended.err
+    assert "predictions here differ: largest difference of a probability" in ended.err
 
 
-def test_model_without_golden_images_is_told(tmp_path: Path) -> None:
-    """There is nothing to compare with, and that is said."""
+def test_model_without_golden_images_is_an_error(tmp_path: Path) -> None:
+    """There is nothing to compare with."""
     file = random_model(CLASSES, SQUARE).write(tmp_path / "model.onnx")
-    with pytest.raises(BundleError, match="carries no golden images"):
+    with pytest.raises(BundleError, match="contains no golden images"):
         verify(file)
 
 
-def test_training_images_beside_the_model_are_looked_at(tmp_path: Path, photos: Path) -> None:
-    """They belong to it, or are told: a pixel that changed, those of another model."""
+def test_neighbour_index_beside_the_model_is_checked(tmp_path: Path, photos: Path) -> None:
+    """A changed pixel is an error, and so is the index of another model."""
     model = random_model(KINDS, SQUARE)
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         golden = {GOLDEN_KEY: draw_golden(model.answer, SQUARE, seed=0).to_text()}
         add_metadata(model.write_with_neighbours(tmp_path / name, photos, weights=name), golden)
-    assert verify(tmp_path / "one").beside == ("neighbours.safetensors",)
+    assert verify(tmp_path / "one").files == ("neighbours.safetensors",)
     file = tmp_path / "one" / "neighbours.safetensors"
     content = file.read_bytes()
     file.write_bytes(content[:-1] + b"?")
@@ -107,23 +107,29 @@ def run_copy(trained: Run, tmp_path: Path) -> Run:
 
 
 @pytest.mark.tensorflow
-def test_whole_folder_belongs_together(run_copy: Run) -> None:
-    """Of a run folder what lies beside the model is looked at too, and named; of a file alone it is not."""
-    whole = ("inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt", "model.json")
-    assert verify(run_copy.path).beside == whole
-    assert verify(run_copy.path).describe().endswith(f"not a bit has changed; {', '.join(whole)} belong to it")
-    assert verify(run_copy.model / "model.onnx").beside == ()
+def test_all_files_of_a_folder_are_checked(run_copy: Run) -> None:
+    """Of a run folder the files beside the model are checked too; of a file alone they are not. JSON names them."""
+    files = ("inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt", "model.json")
+    result = verify(run_copy.path)
+    assert result.files == files
+    assert result.describe().endswith(" golden images; all files intact")
+    assert list(result.to_json()) == [
+        *("agrees", "model", "images", "difference", "tolerance", "same_labels", "sealed", "beside")
+    ]
+    assert (result.to_json()["sealed"], result.to_json()["beside"]) == (True, files)
+    assert verify(run_copy.model / "model.onnx").files == ()
+    assert verify(run_copy.model / "model.onnx").describe().endswith(" golden images; the file is intact")
     (run_copy.model / "inside.onnx").unlink()
     (run_copy.model / "neighbours.safetensors").unlink()
-    assert verify(run_copy.path).beside == ("weights.safetensors", "labels.txt", "model.json")
+    assert verify(run_copy.path).files == ("weights.safetensors", "labels.txt", "model.json")
 
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "name", ["inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt", "model.json"]
 )
-def test_damage_beside_the_model_is_told(run_copy: Run, name: str) -> None:
-    """A file that was cut off is named."""
+def test_damage_beside_the_model_is_an_error(run_copy: Run, name: str) -> None:
+    """A truncated file is named."""
     file = run_copy.model / name
     file.write_bytes(file.read_bytes()[:-2])
     with pytest.raises(BundleError, match=re.escape(name)):
@@ -131,8 +137,8 @@ def test_damage_beside_the_model_is_told(run_copy: Run, name: str) -> None:
 
 
 @pytest.mark.tensorflow
-def test_description_that_was_edited_is_told(run_copy: Run) -> None:
-    """Whoever reads the classes from model.json in another program would get others."""
+def test_edited_description_is_an_error(run_copy: Run) -> None:
+    """Another program that reads the classes from model.json would get wrong ones."""
     file = run_copy.model / "model.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"disc"', '"cow"'), encoding="utf-8")
     with pytest.raises(BundleError, match=r"model\.json, which is damaged or of another model"):

@@ -1,1 +1,1 @@
-"""Bundle -> use: ONNX Runtime; no TensorFlow, except where a model is exported."""
+"""Reading a bundle, the folder of a trained model, by ONNX Runtime alone: prediction, introspection, neighbours."""

@@ -1,10 +1,8 @@
-"""Bundle: a trained model as one ONNX file that knows its classes, its image size and how to make an image fit."""
+"""Bundle: a trained model as an ONNX file that knows its classes, its image size, and how an image is fitted to it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard, get_args
 import numpy as np
 import onnxruntime
 
-from convscope.bundle.checksum import has_seal, is_intact
-from convscope.bundle.golden import Golden
-from convscope.bundle.onnx_safety import find_danger
-from convscope.environment import available_cores
+from convscope.bundle.golden import GoldenImages
+from convscope.bundle.model_file import find_model, read_description, read_model, start_session
 from convscope.errors import BundleError
 from convscope.images.decoding import Square
 from convscope.recipe.recipe import Fit
@@ -24,27 +20,28 @@ from convscope.recipe.recipe import Fit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1
-METADATA_KEY, GOLDEN_KEY = "convscope", "convscope_golden"
-LABELS, FACTS = "labels.txt", "model.json"
-MAX_BYTES = 1024**3
-MOST_PIXELS = 4096  # along the side of an image, as a recipe has them
-MOST_TOLERANCE = 0.05  # of a probability: with more, `verify` would prove nothing
-TEXTS = ("date", "license", "network", "task", "version", "weights")  # of the description
-QUIET = 3  # ONNX Runtime's log level: errors only
+# the files of a bundle: the model, the same with its blocks and heat maps as outputs, what lies beside them
+MODEL_FILE, INSIDE_FILE = "model.onnx", "inside.onnx"
+WEIGHTS_FILE, NEIGHBOURS_FILE = "weights.safetensors", "neighbours.safetensors"
+LABELS_FILE, DESCRIPTION_FILE = "labels.txt", "model.json"
+GOLDEN_KEY = "convscope_golden"  # of the golden images, in the metadata of the model file
+MAX_SIDE = 4096  # pixels, as in a recipe
+MAX_TOLERANCE = 0.05  # of a probability: with more, `verify` would prove nothing
+TEXT_FIELDS = ("date", "license", "network", "task", "version", "weights")  # of the description
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A model ready to answer.
+    """A trained model, ready to predict.
 
     Attributes:
         path: the ONNX file.
         sha256: of its content.
-        classes: names, in the order of the probabilities.
-        square: what an image becomes before the model sees it.
-        facts: all that the model says of itself, as in model.json.
-        metadata: the same for other tools, as ONNX keeps it: text by key.
+        classes: their names, in the order of the probabilities.
+        square: the size, fit and channels of the images that the model takes.
+        facts: its description, the content of model.json.
+        metadata: the metadata of the ONNX file, for other tools too: text by key.
+        session: of ONNX Runtime.
     """
 
     path: Path
@@ -56,20 +53,30 @@ class Bundle:
     session: onnxruntime.InferenceSession
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The probability of each class, (n, classes) float32, for images (n, size, size, channels) uint8.
+        """The probability of each class.
+
+        Args:
+            images: (n, size, size, channels) uint8.
+
+        Returns: (n, classes) float32, 0 to 1; each row adds up to 1.
 
         Raises:
-            BundleError: the model answers with what is no number.
+            BundleError: a probability is not finite.
         """
-        answers = np.asarray(self.session.run(["probabilities"], {"image": images})[0], np.float32)
-        check_finite(self.path, answers)
-        return answers
+        probabilities = np.asarray(self.session.run(["probabilities"], {"image": images})[0], np.float32)
+        check_finite(self.path, probabilities)
+        return probabilities
 
-    def see(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The probabilities, as `predict` gives them, and the features (n, width) float32 that they come from.
+    def predict_with_features(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The probabilities, and the features that the last layer computes them from.
+
+        Args:
+            images: (n, size, size, channels) uint8.
+
+        Returns: probabilities (n, classes) float32, as `predict` gives them; features (n, width) float32.
 
         Raises:
-            BundleError: the model answers with what is no number.
+            BundleError: a value is not finite.
         """
         outputs = self.session.run(["probabilities", "features"], {"image": images})
         probabilities, features = (np.asarray(output, np.float32) for output in outputs)
@@ -77,21 +84,21 @@ class Bundle:
         return probabilities, features
 
     @property
-    def golden(self) -> Golden:
-        """The images that it carries with the answers that it gave when it was written.
+    def golden(self) -> GoldenImages:
+        """The golden images in the file, with the probabilities that the model gave them when it was written.
 
         Raises:
-            BundleError: it has none, or they are damaged.
+            BundleError: there are none, or they are damaged.
         """
         text = self.metadata.get(GOLDEN_KEY)
         if text is None:
             raise BundleError(
-                found=f"{self.path} carries no golden images",
-                expected="a model with images and the answers that it gave when it was written",
-                fix="write it again with this version: train, or `convscope train DATA --out RUN --resume` on its run",
+                found=f"{self.path} contains no golden images",
+                expected="a model with images and the probabilities that it gave them when it was written",
+                fix="write it with this version: train again, or continue its run (`resume=True`)",
             )
         try:
-            return Golden.from_text(text, self.square, len(self.classes))
+            return GoldenImages.from_text(text, self.square, len(self.classes))
         except ValueError as error:
             raise BundleError(
                 found=f"{self.path} whose golden images are damaged: {error}",
@@ -104,142 +111,61 @@ def open_bundle(model: Path, *, threads: int | None = None) -> Bundle:
     """Open the model of a run folder, a model folder, or an ONNX file.
 
     Args:
-        model: the place.
-        threads: that one answer is computed in; None: one for each core.
+        model: the path of one of these.
+        threads: that compute one batch; None: one for each core.
 
     Raises:
-        BundleError: there is none, or it is not one that convscope wrote.
+        BundleError: there is none, it is damaged, or convscope did not write it.
     """
     path = find_model(model)
     data = read_model(path)
     session = start_session(path, data, threads=threads)
     metadata = session.get_modelmeta().custom_metadata_map
-    facts = facts_of(path, data, metadata)
-    _check_facts(path, facts)
+    facts = read_description(path, data, metadata)
+    _check_description(path, facts)
     square, classes = Square(facts["image_size"], facts["fit"], facts["channels"]), tuple(facts["classes"])
     _check_shapes(path, session, square, classes)
     return Bundle(path, hashlib.sha256(data).hexdigest(), classes, square, facts, metadata, session)
 
 
-def check_finite(path: Path, *answers: NDArray[np.float32]) -> None:
-    """Do nothing where all that a model answered are numbers.
+def check_finite(path: Path, *outputs: NDArray[np.float32]) -> None:
+    """Make sure that all outputs of a model are finite numbers.
+
+    Args:
+        path: the model file, for the error.
+        outputs: arrays of any shape.
 
     Raises:
-        BundleError: they are not.
+        BundleError: there is a NaN or an infinity.
     """
-    if not all(np.isfinite(each).all() for each in answers):
+    if not all(np.isfinite(output).all() for output in outputs):
         raise BundleError(
-            found=f"{path}, whose answers are no numbers",
+            found=f"{path}, whose outputs are not finite",
             expected="probabilities",
-            fix="see with `convscope verify` whether it is the file that was written; train or export it again",
+            fix="check with `convscope verify` whether it is the file that was written; train or export it again",
         )
 
 
 def labels_text(classes: Iterable[str]) -> str:
-    """What `labels.txt` beside a model says, for other tools: its classes, one a line."""
+    """The content of labels.txt, for other tools: the classes, one a line."""
     return "".join(f"{name}\n" for name in classes)
 
 
-def find_model(model: Path) -> Path:
-    """The ONNX file of a run folder, a model folder, or itself.
-
-    Raises:
-        BundleError: there is none.
-    """
-    for place in (model, model / "model.onnx", model / "model" / "model.onnx"):
-        if place.is_file():
-            return place
-    unfinished = (model / "recipe.toml").is_file()
-    raise BundleError(
-        found=f"no model in {model}" + (": its training is not finished" if unfinished else ""),
-        expected="a run folder whose training is finished, or a .onnx file",
-        fix="finish it with `convscope train DATA --out RUN --resume`" if unfinished else "check the path",
-    )
-
-
-def read_model(path: Path) -> bytes:
-    """The bytes of an ONNX file that may be run.
-
-    Raises:
-        BundleError: it is too large, cannot be read, has changed since it was written, or wants more than a network of
-            ours needs.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BundleError(
-                found=f"{path} has over {MAX_BYTES // 2**30} GB", expected="a model of convscope", fix="check the path"
-            )
-        data = path.read_bytes()
-        danger = find_danger(data)
-    except (OSError, ValueError) as error:
-        raise _cannot_be_opened(path, error) from None
-    if danger:
-        raise BundleError(
-            found=f"{path} with {danger}",
-            expected="a network that is one file of plain operators, as convscope writes it",
-            fix="do not use it unless you know who made it; train or export it again",
-        )
-    if has_seal(data) and not is_intact(data):
-        raise _changed(path)
-    return data
-
-
-def start_session(path: Path, data: bytes, *, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the bytes of a file.
-
-    Raises:
-        BundleError: they are no ONNX model.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or available_cores()
-    options.log_severity_level = QUIET
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no base class but this
-        raise _cannot_be_opened(path, error) from None
-
-
-def facts_of(path: Path, data: bytes, metadata: dict[str, str]) -> dict[str, Any]:
-    """What a model says of itself.
-
-    Args:
-        path: the file, for errors.
-        data: its bytes, as `read_model` gives them.
-        metadata: what ONNX Runtime finds in it.
-
-    Raises:
-        BundleError: it is not one of convscope's, or of another format, or has lost the seal that it was written with.
-    """
-    try:
-        facts = json.loads(metadata.get(METADATA_KEY, "null"))
-    except (ValueError, RecursionError) as error:
-        raise _cannot_be_opened(path, error) from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise BundleError(
-            found=f"{path} has no description of convscope, or one of another format",
-            expected=f"a model that convscope wrote, of format {FORMAT}",
-            fix="train with `convscope train`, or use the convscope that wrote it",
-        )
-    if facts.get("sealed") and not has_seal(data):
-        raise _changed(path)
-    return facts
-
-
-def _check_facts(path: Path, facts: dict[str, Any]) -> None:
-    """What the description says is of the kind that everybody who reads it takes it for."""
+def _check_description(path: Path, facts: dict[str, Any]) -> None:
+    """Make sure that each value of a description has the type and the range that its readers rely on."""
     size, classes, tolerance = facts.get("image_size"), facts.get("classes"), facts.get("tolerance", 0.0)
-    holds = {
-        "image_size": type(size) is int and 1 <= size <= MOST_PIXELS,
+    is_valid = {
+        "image_size": type(size) is int and 1 <= size <= MAX_SIDE,
         "channels": facts.get("channels") in (1, 3),
         "fit": facts.get("fit") in get_args(Fit),
-        "classes": _is_texts(classes) and len(classes) == len(set(classes)) > 0,
-        "tolerance": type(tolerance) in (int, float) and 0 <= tolerance <= MOST_TOLERANCE,
-        **{name: _is_texts(facts.get(name, [])) for name in ("blocks", "convolutions")},
+        "classes": _is_text_list(classes) and len(classes) == len(set(classes)) > 0,
+        "tolerance": type(tolerance) in (int, float) and 0 <= tolerance <= MAX_TOLERANCE,
+        **{name: _is_text_list(facts.get(name, [])) for name in ("blocks", "convolutions")},
         **{name: isinstance(facts.get(name, {}), dict) for name in ("data", "metrics", "neighbours")},
-        **{name: isinstance(facts.get(name, ""), str) for name in TEXTS},
+        **{name: isinstance(facts.get(name, ""), str) for name in TEXT_FIELDS},
     }
-    for name, is_so in holds.items():
-        if not is_so:
+    for name, valid in is_valid.items():
+        if not valid:
             raise BundleError(
                 found=f"{path} whose description is damaged at {name!r}",
                 expected="a model of convscope",
@@ -247,33 +173,18 @@ def _check_facts(path: Path, facts: dict[str, Any]) -> None:
             )
 
 
-def _is_texts(value: Any) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(each, str) and each for each in value)
+def _is_text_list(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
 
 
 def _check_shapes(path: Path, session: Any, square: Square, classes: tuple[str, ...]) -> None:
-    """The graph takes the images and gives the probabilities that the description speaks of."""
-    inputs = {each.name: (each.type, each.shape[1:]) for each in session.get_inputs()}
-    outputs = {each.name: each.shape[1:] for each in session.get_outputs()}
+    """Make sure that the inputs and outputs of the graph are those of the description."""
+    inputs = {value.name: (value.type, value.shape[1:]) for value in session.get_inputs()}
+    outputs = {value.name: value.shape[1:] for value in session.get_outputs()}
     expected = {"image": ("tensor(uint8)", list(square.shape))}
     if inputs != expected or outputs.get("probabilities") != [len(classes)]:
         raise BundleError(
-            found=f"{path} whose graph and description do not belong together",
+            found=f"{path} whose graph does not match its description",
             expected=f"a graph from images {square.shape} uint8 to the probabilities of {len(classes)} classes",
             fix="export it again",
         )
-
-
-def _changed(path: Path) -> BundleError:
-    return BundleError(
-        found=f"{path}, which has changed since it was written: its content is not that of its seal",
-        expected="the file as it was written",
-        fix="copy it again from where it came from, or write it again: train, or export",
-    )
-
-
-def _cannot_be_opened(path: Path, error: Exception) -> BundleError:
-    reason = re.sub(r"\s+", " ", str(error))[:200]
-    return BundleError(
-        found=f"{path} cannot be opened: {reason}", expected="a model of convscope", fix="export it again"
-    )

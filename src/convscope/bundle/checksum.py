@@ -1,7 +1,7 @@
-"""The seal of a model file: its last bytes are the SHA-256 of all bytes before them, as an entry of its metadata.
+"""The checksum of a model file: its last bytes are the SHA-256 of all bytes before them, as an entry of its metadata.
 
-A bit that turns over in a weight leaves a file that opens and answers, wrongly, and golden images need not meet it.
-The seal finds all such damage when the file is opened. It is no signature: whoever edits a file can seal it anew.
+A flipped bit in a weight leaves a file that opens and predicts, wrongly, and golden images need not reveal it. The
+checksum detects all such damage when the file is opened. It is no signature: whoever edits a file can write a new one.
 """
 
 from __future__ import annotations
@@ -9,33 +9,33 @@ from __future__ import annotations
 import hashlib
 
 KEY = "convscope_sha256"
-METADATA = 14 << 3 | 2  # the field `metadata_props` of ONNX's ModelProto, a message (fields: onnx.proto3)
+METADATA_TAG = 14 << 3 | 2  # the field `metadata_props` of ONNX's ModelProto, a message (fields: onnx.proto3)
 
 
-def sealed(data: bytes) -> bytes:
-    """The bytes of an ONNX file with their seal. To other programs it is one more entry of the file's metadata."""
-    return data + _seal_of(data)
+def with_checksum(data: bytes) -> bytes:
+    """The bytes of an ONNX file, followed by their checksum: to other programs one more entry of its metadata."""
+    return data + _checksum_entry(data)
 
 
-def has_seal(data: bytes) -> bool:
-    """Whether the bytes of a file end in a seal, which need not be theirs."""
+def has_checksum(data: bytes) -> bool:
+    """Whether the bytes of a file end in a checksum, right or wrong."""
     return KEY.encode() in data[-LENGTH:]
 
 
 def is_intact(data: bytes) -> bool:
-    """Whether the bytes of a file that has a seal are those that were sealed."""
-    return data[-LENGTH:] == _seal_of(data[:-LENGTH])
+    """Whether the checksum at the end of a file is that of the bytes before it."""
+    return data[-LENGTH:] == _checksum_entry(data[:-LENGTH])
 
 
-def _seal_of(data: bytes) -> bytes:
-    parts = [_text(1, KEY), _text(2, hashlib.sha256(data).hexdigest())]  # `key` and `value` of StringStringEntryProto
-    entry = b"".join(parts)
-    return bytes([METADATA, len(entry)]) + entry
+def _checksum_entry(data: bytes) -> bytes:
+    """A StringStringEntryProto (fields `key` and `value`) within `metadata_props`, in protobuf's encoding."""
+    entry = _encode_string(1, KEY) + _encode_string(2, hashlib.sha256(data).hexdigest())
+    return bytes([METADATA_TAG, len(entry)]) + entry
 
 
-def _text(field: int, text: str) -> bytes:
-    """A text of less than 128 bytes, as protobuf writes one."""
+def _encode_string(field: int, text: str) -> bytes:
+    """A string of less than 128 bytes, as protobuf encodes one."""
     return bytes([field << 3 | 2, len(text)]) + text.encode()
 
 
-LENGTH = len(_seal_of(b""))
+LENGTH = len(_checksum_entry(b""))

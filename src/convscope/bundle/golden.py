@@ -1,6 +1,6 @@
-"""Golden inputs: a few images inside a model with the answers that it gave when it was written; its own proof.
+"""Golden images: a few images inside a model file with the probabilities that the model gave them when it was written.
 
-They are drawn, not taken from anybody's photos: a model is given away, and its training images are not to go with it.
+`verify` compares with them. They are drawn, not photos: whoever gives a model away does not give training images away.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from convscope.randomness import generator
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-IMAGES = 12
-DRAWN = 96  # of which the `IMAGES` with the most different answers are kept
-COARSEST, FINEST = 2, 24  # cells along the side of a drawing
+NUM_IMAGES = 12
+NUM_CANDIDATES = 96  # of which the `NUM_IMAGES` with the most different probabilities are kept
+MIN_CELLS, MAX_CELLS = 2, 24  # along the side of a drawing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Golden:
+class GoldenImages:
     """Images (n, size, size, channels) uint8 and their probabilities (n, classes) float32."""
 
     images: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
 
     def to_text(self) -> str:
-        """As JSON, the images as PNG files in base64."""
+        """JSON; each image is a PNG file in base64."""
         images = [base64.b64encode(png_bytes(image)).decode("ascii") for image in self.images]
         return json.dumps({"images": images, "probabilities": self.probabilities.astype(float).tolist()})
 
     @classmethod
-    def from_text(cls, text: str, square: Square, num_classes: int) -> Golden:
+    def from_text(cls, text: str, square: Square, num_classes: int) -> GoldenImages:
         """Read `to_text` back.
 
         Raises:
-            ValueError: it is damaged, or of another model.
+            ValueError: the text is damaged, or another model's.
         """
         try:
             facts = json.loads(text)
@@ -54,33 +54,35 @@ class Golden:
         if not isinstance(facts, dict) or not isinstance(facts.get("images"), list):
             raise ValueError("no list of images")
         try:
-            images = [_decode(image, square) for image in facts["images"][: 2 * IMAGES]]
+            images = [_decode(image, square) for image in facts["images"][: 2 * NUM_IMAGES]]
             probabilities = np.array(facts["probabilities"], np.float32)
         except (ImageRefused, KeyError, TypeError) as error:
             raise ValueError(str(error)) from None
         if not images or probabilities.shape != (len(images), num_classes) or not np.isfinite(probabilities).all():
-            raise ValueError("images and probabilities that do not belong together")
+            raise ValueError("its images and probabilities do not match")
         return cls(np.stack(images), probabilities)
 
 
-def draw_golden(answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]], square: Square, *, seed: int) -> Golden:
-    """Draw images, coarse and fine, and keep those that the model answers most differently.
+def draw_golden(
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]], square: Square, *, seed: int
+) -> GoldenImages:
+    """Draw images, coarse and fine, and keep those whose probabilities differ most.
 
     Args:
-        answer: the model, (n, size, size, channels) uint8 -> (n, classes) float32.
-        square: what its images are.
+        predict: the model, (n, size, size, channels) uint8 -> (n, classes) float32.
+        square: the size and channels of its images.
         seed: of the drawings.
     """
     draws = generator(seed, "golden")
-    images = np.stack([_draw(draws, square) for _ in range(DRAWN)])
-    probabilities = answer(images)
-    kept = _most_different(np.log(probabilities + 1e-6))
-    return Golden(images[kept], probabilities[kept])
+    images = np.stack([_draw(draws, square) for _ in range(NUM_CANDIDATES)])
+    probabilities = predict(images)
+    kept = _farthest_points(np.log(probabilities + 1e-6))
+    return GoldenImages(images[kept], probabilities[kept])
 
 
 def _draw(draws: np.random.Generator, square: Square) -> NDArray[np.uint8]:
-    """A few colours in smooth patches of one grain, some noise over them."""
-    cells = round(float(np.exp(draws.uniform(np.log(COARSEST), np.log(FINEST)))))
+    """Smooth patches of random colours, all of about one size, with some noise: (size, size, channels) uint8."""
+    cells = round(float(np.exp(draws.uniform(np.log(MIN_CELLS), np.log(MAX_CELLS)))))
     coarse = draws.integers(0, 256, (cells, cells, square.channels), np.uint8)
     planes = [Image.fromarray(coarse[..., channel]) for channel in range(square.channels)]
     side = (square.size, square.size)
@@ -89,13 +91,16 @@ def _draw(draws: np.random.Generator, square: Square) -> NDArray[np.uint8]:
     return np.clip(np.stack(smooth, axis=-1) + noise, 0, 255).astype(np.uint8)
 
 
-def _most_different(answers: NDArray[np.float32]) -> list[int]:
-    """Row after row, each the farthest from those before it (Gonzalez 1985), the first the farthest from the mean."""
-    distance = np.linalg.norm(answers - answers.mean(axis=0), axis=1)
+def _farthest_points(rows: NDArray[np.float32]) -> list[int]:
+    """Farthest-point sampling (Gonzalez 1985) of (n, classes): each row is the farthest from those before it.
+
+    The first is the farthest from the mean.
+    """
+    distances = np.linalg.norm(rows - rows.mean(axis=0), axis=1)
     kept: list[int] = []
-    for _ in range(min(IMAGES, len(answers))):
-        kept.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(answers - answers[kept[-1]], axis=1))
+    for _ in range(min(NUM_IMAGES, len(rows))):
+        kept.append(int(distances.argmax()))
+        distances = np.minimum(distances, np.linalg.norm(rows - rows[kept[-1]], axis=1))
     return kept
 
 

@@ -1,8 +1,8 @@
-"""An ONNX file from a stranger, looked through before anything runs it: no other files, no code, no control flow.
+"""A check of an untrusted ONNX file before ONNX Runtime loads it: no external data, custom operators, or control flow.
 
 ONNX Runtime reads weights from any file that a graph names, runs operators that other libraries register, and loops for
-as long as a graph says. What convscope writes needs none of that, so a file that does is refused. The file is read as
-the protobuf that it is (encoding: protobuf.dev; fields: onnx.proto3) without building anything from it.
+as long as a graph says. A file of convscope needs none of that, so one that does is refused. The file is parsed as
+protobuf (encoding: protobuf.dev; fields: onnx.proto3) without building any object from it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NODE, INITIALIZER, SPARSE_INITIALIZER = 1, 5, 15
 OPERATOR, ATTRIBUTE, DOMAIN = 4, 5, 7
 TENSOR, SUBGRAPH, TENSORS, SUBGRAPHS = 5, 6, 10, 11
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
-OWN_DOMAINS = frozenset({"", "ai.onnx"})
+STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 
 class Field(NamedTuple):
@@ -28,16 +28,16 @@ class Field(NamedTuple):
 
 
 def find_danger(data: bytes) -> str:
-    """What in an ONNX file must not be run, in a few words; "" where there is nothing.
+    """The first content of an ONNX file that is not safe to run, in a few words; "" where there is none.
 
     Raises:
-        ValueError: the bytes are no protobuf.
+        ValueError: the bytes are not valid protobuf.
     """
     for number, value in read_fields(memoryview(data)):
         if number == FUNCTIONS:
-            return "functions of its own"
+            return "custom functions"
         if number == TRAINING:
-            return "instructions for training"
+            return "training instructions"
         if number == GRAPH and (danger := _danger_in_graph(_message(value))):
             return danger
     return ""
@@ -47,39 +47,39 @@ def read_fields(message: memoryview) -> Iterator[Field]:
     """The fields of a message, in order.
 
     Raises:
-        ValueError: it ends early, or holds what protobuf has given up.
+        ValueError: it ends early, or contains a wire type that protobuf no longer uses.
     """
-    place = 0
-    while place < len(message):
-        key, place = _varint(message, place)
-        kind = key & 7
-        if kind == VARINT:
-            value, place = _varint(message, place)
-            yield Field(key >> 3, value)
+    offset = 0
+    while offset < len(message):
+        tag, offset = _read_varint(message, offset)
+        wire_type = tag & 7
+        if wire_type == VARINT:
+            value, offset = _read_varint(message, offset)
+            yield Field(tag >> 3, value)
             continue
-        if kind == BYTES:
-            size, place = _varint(message, place)
-        elif kind in (FIXED32, FIXED64):
-            size = 4 if kind == FIXED32 else 8
+        if wire_type == BYTES:
+            size, offset = _read_varint(message, offset)
+        elif wire_type in (FIXED32, FIXED64):
+            size = 4 if wire_type == FIXED32 else 8
         else:
-            raise ValueError("a field of an unknown kind")
-        if size > len(message) - place:
+            raise ValueError("a field of an unknown wire type")
+        if size > len(message) - offset:
             raise ValueError("it ends early")
-        yield Field(key >> 3, message[place : place + size])
-        place += size
+        yield Field(tag >> 3, message[offset : offset + size])
+        offset += size
 
 
-def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, lowest first; and the place after it."""
+def _read_varint(message: memoryview, offset: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, lowest first; and the offset after it."""
     number = 0
     for shift in range(0, 70, 7):
-        if place >= len(message):
+        if offset >= len(message):
             raise ValueError("it ends early")
-        byte = message[place]
-        place += 1
+        byte = message[offset]
+        offset += 1
         number |= (byte & 127) << shift
         if byte < 128:
-            return number, place
+            return number, offset
     raise ValueError("a number of more than 64 bits")
 
 
@@ -95,19 +95,19 @@ def _danger_in_graph(graph: memoryview) -> str:
 
 
 def _danger_in_node(node: memoryview) -> str:
-    operator, is_own = "", True
+    operator, is_standard = "", True
     for number, value in read_fields(node):
         if number == OPERATOR:
             operator = bytes(_message(value)).decode("utf-8", "replace")
         if number == DOMAIN:
-            is_own = bytes(_message(value)).decode("utf-8", "replace") in OWN_DOMAINS
+            is_standard = bytes(_message(value)).decode("utf-8", "replace") in STANDARD_DOMAINS
         if number == ATTRIBUTE:
             for inner, content in read_fields(_message(value)):
                 if inner in (SUBGRAPH, SUBGRAPHS):
-                    return "an operator with a graph inside"
+                    return "an operator with a subgraph"
                 if inner in (TENSOR, TENSORS) and _is_external(_message(content)):
                     return "weights in another file"
-    return "" if is_own else f"the operator {operator} of another library"
+    return "" if is_standard else f"the operator {operator} of another library"
 
 
 def _is_external(tensor: memoryview) -> bool:
@@ -118,5 +118,5 @@ def _is_external(tensor: memoryview) -> bool:
 
 def _message(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
-        raise ValueError("a number where a message should be")
+        raise ValueError("a number in place of a message")
     return value
