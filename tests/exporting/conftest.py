@@ -1,4 +1,4 @@
-"""What the tests of exporting share: a small `compact` that has learned, and orders to convert it."""
+"""Fixtures of the tests of exporting: a small trained `compact`, and orders to convert it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convscope.run import Run
 
 @pytest.fixture(scope="session")
 def compact_run(halves: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A `compact` after a few steps. Only to be read."""
+    """A `compact` after a few training steps. Only to be read."""
     from convscope.training.training import train
 
     recipe = Recipe(network="compact", image_size=32, filters=(8, 8, 16, 16), steps=12)

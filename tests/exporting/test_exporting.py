@@ -1,4 +1,4 @@
-"""exporting/exporting.py: an export answers as its model does, and proves it, or is not left behind."""
+"""exporting/exporting.py: an export predicts as its model does, which is measured, or nothing is written."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from convscope.bundle.bundle import open_bundle
 from convscope.bundle.verification import verify
 from convscope.datasets.dataset import read_samples, write_samples
 from convscope.errors import BundleError, ExportError, MissingExtra
-from convscope.exporting.conversion_client import KINDS, Converter, Format, Order
+from convscope.exporting.conversion_client import KINDS, Format
 from convscope.exporting.exporting import Export, export
-from convscope.exporting.quantization import describe_file
+from convscope.exporting.quantization import set_metadata
 from convscope.files import read_json, write_json
 from convscope.prediction.prediction import predict
 from convscope.run import Run
@@ -35,38 +35,38 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated"),  # in favour of ai-edge-litert
 ]
 
-MOST_DIFFERENT: dict[Format, float] = {"onnx-int8": 0.2, "litert": 1e-4, "litert-int8": 0.1, "savedmodel": 1e-4}
-FRESH = np.stack([draw_half(kind, seed) for kind in CLASSES for seed in range(900, 910)])
+MAX_DIFFERENCE: dict[Format, float] = {"onnx-int8": 0.2, "litert": 1e-4, "litert-int8": 0.1, "savedmodel": 1e-4}
+NEW_IMAGES = np.stack([draw_half(kind, seed) for kind in CLASSES for seed in range(900, 910)])
 
 
 @pytest.fixture(scope="module")
 def run(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that has learned, to export from."""
+    """A trained run, to export from."""
     return Run(shutil.copytree(trained.path, tmp_path_factory.mktemp("exporting") / "run"))
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def done(request: pytest.FixtureRequest, run: Run) -> Export:
-    """Each format once, by the verb."""
+    """An export to each format."""
     return export(run.path, to=request.param)
 
 
 @pytest.fixture(scope="module")
 def quantized(run: Run) -> Path:
-    """The model in 8 bits for ONNX Runtime."""
+    """The int8 model for ONNX Runtime."""
     return export(run.path, to="onnx-int8").file
 
 
 @pytest.fixture
-def hurt(trained: Run, tmp_path: Path) -> Run:
-    """The same run, whose training images, which int8 is calibrated with, have become black."""
+def black_run(trained: Run, tmp_path: Path) -> Run:
+    """The same run with black training images, which int8 is calibrated with."""
     run = Run(shutil.copytree(trained.path, tmp_path / "run"))
     data = shutil.copytree(run.environment["data"], tmp_path / "data")
     samples = []
     for number, sample in enumerate(read_samples(run.data_file)):
         if sample.split == "train":
             image = np.zeros((32, 32, 3), np.uint8)
-            image[0, 0, :2] = divmod(number, 256)  # no two are equal
+            image[0, 0, :2] = divmod(number, 256)  # all different
             Image.fromarray(image).save(data / sample.path)
             sha256 = hashlib.sha256((data / sample.path).read_bytes()).hexdigest()
             sample = type(sample)(sample.path, sample.label, sample.split, sha256[:16], sha256, "")
@@ -76,67 +76,67 @@ def hurt(trained: Run, tmp_path: Path) -> Run:
     return run
 
 
-def everything_in(folder: Path) -> list[str]:
+def all_names(folder: Path) -> list[str]:
     """All names below a folder, hidden ones too."""
-    return sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*")) if folder.exists() else []
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) if folder.exists() else []
 
 
-def test_answers_are_the_models(run: Run, done: Export) -> None:
+def test_probabilities_are_those_of_the_model(run: Run, done: Export) -> None:
     """On golden and validation images no probability differs by more than the format explains; nor is accuracy lost."""
-    trial, model = done.trial, open_bundle(run.path)
-    assert trial.golden.images == len(model.golden.images)
-    assert trial.validation.images == model.facts["metrics"]["images"]
-    for difference in (trial.golden, trial.validation):
-        assert difference.mean <= difference.largest <= MOST_DIFFERENT[done.to]
-    assert trial.accuracy.model.to_json() == model.facts["metrics"]["accuracy"]
-    assert trial.accuracy.points_lost <= 0.5
-    assert trial.files.images == (trial.validation.images if done.to == "savedmodel" else 0)
-    assert trial.files.largest <= 0.01
+    parity, model = done.parity, open_bundle(run.path)
+    assert parity.golden.images == len(model.golden.images)
+    assert parity.validation.images == model.facts["metrics"]["images"]
+    for difference in (parity.golden, parity.validation):
+        assert difference.mean <= difference.largest <= MAX_DIFFERENCE[done.to]
+    assert parity.accuracy.model.to_json() == model.facts["metrics"]["accuracy"]
+    assert parity.accuracy.points_lost <= 0.5
+    assert parity.files.images == (parity.validation.images if done.to == "savedmodel" else 0)
+    assert parity.files.largest <= 0.01
 
 
-def test_folder_says_what_it_is(run: Run, done: Export) -> None:
-    """The model, its classes, and export.json with its figures, its files' hashes, versions, and whose export it is."""
+def test_folder_describes_itself(run: Run, done: Export) -> None:
+    """The model, its classes, and export.json: parity, hashes of the files, versions, and the model's hash."""
     assert done.folder == run.path / "exports" / done.to
-    assert {each.name for each in done.folder.iterdir()} == {KINDS[done.to].file, "labels.txt", "export.json"}
+    assert {path.name for path in done.folder.iterdir()} == {KINDS[done.to].file, "labels.txt", "export.json"}
     assert (done.folder / "labels.txt").read_text(encoding="utf-8").splitlines() == list(CLASSES)
     facts = read_json(done.folder / "export.json")
     assert facts["model"]["sha256"] == open_bundle(run.path).sha256
     for name, sha256 in facts["files"].items():
         assert hashlib.sha256((done.folder / name).read_bytes()).hexdigest() == sha256
     assert {*facts["files"]} | {"export.json"} == {
-        name for name in everything_in(done.folder) if (done.folder / name).is_file()
+        name for name in all_names(done.folder) if (done.folder / name).is_file()
     }
-    assert {name: facts[name] for name in done.trial.to_json()} == done.trial.to_json()
+    assert {name: facts[name] for name in done.parity.to_json()} == done.parity.to_json()
     assert facts["versions"]["onnxruntime"]
     assert facts["forced"] is False
-    assert not [name for name in everything_in(run.path / "exports") if name.startswith(".")]
+    assert not [name for name in all_names(run.path / "exports") if name.startswith(".")]
 
 
-def test_own_runtime_answers_the_same(run: Run, done: Export) -> None:
-    """Opened by the format's own runtime, it gives new images the model's probabilities."""
+def test_runtime_of_the_format_predicts_the_same(run: Run, done: Export) -> None:
+    """Opened by the runtime of its format, it gives new images the model's probabilities."""
     from convscope.networks.frameworks import tf
 
     if done.to == "onnx-int8":
-        answers = open_bundle(done.file).predict(FRESH)
+        probabilities = open_bundle(done.file).predict(NEW_IMAGES)
     elif done.to == "savedmodel":
-        answers = (
-            tf.saved_model.load(str(done.file)).signatures["serving_default"](image=FRESH)["probabilities"].numpy()
+        probabilities = (
+            tf.saved_model.load(str(done.file)).signatures["serving_default"](image=NEW_IMAGES)["probabilities"].numpy()
         )
     else:
         runner = tf.lite.Interpreter(str(done.file)).get_signature_runner("serving_default")
-        answers = np.concatenate([runner(image=image[np.newaxis])["probabilities"] for image in FRESH])
-    np.testing.assert_allclose(answers, open_bundle(run.path).predict(FRESH), atol=MOST_DIFFERENT[done.to])
+        probabilities = np.concatenate([runner(image=image[np.newaxis])["probabilities"] for image in NEW_IMAGES])
+    np.testing.assert_allclose(probabilities, open_bundle(run.path).predict(NEW_IMAGES), atol=MAX_DIFFERENCE[done.to])
 
 
 def test_int8_is_small(done: Export) -> None:
-    """Weights of a byte make a smaller file: beside them it holds its golden images, which no other format does."""
+    """Weights of one byte make a smaller file, though it contains golden images, which no other format does."""
     if done.to.endswith("int8"):
         assert done.num_bytes < (0.6 if done.to == "onnx-int8" else 0.3) * done.model_bytes
-    assert done.num_bytes == sum(each.stat().st_size for each in (done.file, *done.file.rglob("*")) if each.is_file())
+    assert done.num_bytes == sum(path.stat().st_size for path in (done.file, *done.file.rglob("*")) if path.is_file())
 
 
 def test_int8_is_a_model_of_convscope(run: Run, quantized: Path, halves: Path, tmp_path: Path) -> None:
-    """`predict` and `verify` take it as they take the model; it says that it is quantized, and how accurate it is."""
+    """`predict` and `verify` take it as they take the model; its description has the quantization and the accuracy."""
     bundle, model = open_bundle(quantized), open_bundle(run.path)
     assert bundle.facts["quantized"]["model"] == model.sha256
     assert bundle.facts["quantized"]["method"] in ("minmax", "percentile", "entropy")
@@ -145,16 +145,16 @@ def test_int8_is_a_model_of_convscope(run: Run, quantized: Path, halves: Path, t
     assert verify(quantized).agrees
     assert verify(quantized).difference < bundle.facts["tolerance"] < 0.1
     labels = []
-    for number, place in enumerate((quantized, run.path)):
+    for number, model_path in enumerate((quantized, run.path)):
         table = tmp_path / f"{number}.csv"
-        predict(place, [str(halves)], out=table)
+        predict(model_path, [str(halves)], out=table)
         with table.open(encoding="utf-8") as file:
             labels.append([row["label"] for row in csv.DictReader(file)])
-    assert np.mean([ours == theirs for ours, theirs in zip(*labels, strict=True)]) > 0.98
+    assert np.mean([first == second for first, second in zip(*labels, strict=True)]) > 0.98
 
 
-def test_verify_finds_an_int8_model_out(quantized: Path, tmp_path: Path) -> None:
-    """Its golden answers are its own, and within its tolerance: the model's answers are not taken for them."""
+def test_verify_detects_a_changed_int8_model(quantized: Path, tmp_path: Path) -> None:
+    """With other scales it differs from its golden images by more than its tolerance."""
     import onnx
 
     changed = onnx.load(quantized)
@@ -162,28 +162,28 @@ def test_verify_finds_an_int8_model_out(quantized: Path, tmp_path: Path) -> None
         if tensor.data_type == onnx.TensorProto.FLOAT and "scale" in tensor.name:
             tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 1.5, tensor.name))
     (tmp_path / "model.onnx").write_bytes(changed.SerializeToString())
-    describe_file(tmp_path / "model.onnx", {each.key: each.value for each in changed.metadata_props})
+    set_metadata(tmp_path / "model.onnx", {entry.key: entry.value for entry in changed.metadata_props})
     assert not verify(tmp_path / "model.onnx").agrees
 
 
-def test_what_loses_accuracy_is_refused(hurt: Run, cli: Command) -> None:
-    """Calibrated on black images it is told and leaves nothing; --force writes it, and a later refusal keeps that."""
+def test_export_that_loses_accuracy_is_refused(black_run: Run, cli: Command) -> None:
+    """Calibrated on black images it is an error that leaves nothing; `force` writes it, a later refusal keeps that."""
     with pytest.raises(ExportError, match=r"points lost"):
-        export(hurt.path, to="onnx-int8")
-    assert everything_in(hurt.path / "exports") == []
-    forced = cli("export", hurt.path, "--to", "onnx-int8", "--force", "--json")
+        export(black_run.path, to="onnx-int8")
+    assert all_names(black_run.path / "exports") == []
+    forced = cli("export", black_run.path, "--to", "onnx-int8", "--force", "--json")
     assert forced.code == 0
     assert json.loads(forced.out)["accuracy"]["points_lost"] > 0.5
-    before = (hurt.path / "exports" / "onnx-int8" / "export.json").read_bytes()
+    before = (black_run.path / "exports" / "onnx-int8" / "export.json").read_bytes()
     assert json.loads(before)["forced"] is True
-    refused = cli("export", hurt.path, "--to", "onnx-int8")
+    refused = cli("export", black_run.path, "--to", "onnx-int8")
     assert refused.code == 2
-    assert "--force" in refused.err
-    assert (hurt.path / "exports" / "onnx-int8" / "export.json").read_bytes() == before
+    assert "force" in refused.err
+    assert (black_run.path / "exports" / "onnx-int8" / "export.json").read_bytes() == before
 
 
 def test_only_an_export_is_replaced(run: Run, quantized: Path, tmp_path: Path) -> None:
-    """A second export takes the place of the first; a folder with anything else is told and left as it is."""
+    """A second export replaces the first; a folder with anything else is an error, and stays as it is."""
     out = Path(shutil.copytree(quantized.parent, tmp_path / "out"))
     (out / "labels.txt").write_text("old\n")
     assert export(run.path, to="onnx-int8", out=out).folder == out
@@ -198,8 +198,16 @@ def test_only_an_export_is_replaced(run: Run, quantized: Path, tmp_path: Path) -
     assert (tmp_path / "other" / "model.onnx").read_text() == "mine"
 
 
-def test_damaged_weights_are_told(run: Run, tmp_path: Path) -> None:
-    """Weights that are not those of the model convert to nothing: the child's words reach the person."""
+def test_folder_that_cannot_be_written_is_an_error(run: Run, tmp_path: Path) -> None:
+    """The error is raised before anything is converted, and names the folder."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ExportError, match=r"file/out cannot be written: Not a directory"):
+        export(run.path, to="litert", out=tmp_path / "file" / "out")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_damaged_weights_are_an_error(run: Run, tmp_path: Path) -> None:
+    """Weights that are not those of the model are not converted: the error of the worker process is raised."""
     copy = Run(shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("exports")))
     weights = copy.model / "weights.safetensors"
     data = bytearray(weights.read_bytes())
@@ -208,11 +216,11 @@ def test_damaged_weights_are_told(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
         export(copy.path, to="litert")
     assert str(weights) in caught.value.found
-    assert everything_in(copy.path / "exports") == []
+    assert all_names(copy.path / "exports") == []
 
 
-def test_what_is_missing_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run without a model; a converter that is not installed: which extra brings it."""
+def test_missing_model_or_library_is_an_error(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run without a model; a converter that is not installed, and the extra that installs it."""
     shutil.copy(run.recipe_file, tmp_path)
     with pytest.raises(BundleError, match="its training is not finished"):
         export(tmp_path, to="litert")
@@ -222,18 +230,9 @@ def test_what_is_missing_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.M
     assert caught.value.fix == "pip install 'convscope[train]'"
 
 
-def test_dead_converter_is_told(run: Run, tmp_path: Path) -> None:
-    """A process that is killed, as by a system without memory, is an error with its code and its last words."""
-    order = Order(to="onnx-int8", run=str(run.path), folder=str(tmp_path), calibration="nowhere")
-    with Converter(order, num_classes=2) as converter:
-        converter.process.kill()
-        with pytest.raises(ExportError, match="ended with -9"):
-            converter.answer(FRESH)
-
-
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes as Linux lists them")
 def test_stopped_export_leaves_nothing(trained: Run, tmp_path: Path) -> None:
-    """Ctrl-C while it converts: exit code 130, no process and no part of an export remain."""
+    """Ctrl-C while it converts: exit code 130; no process and no file of an export remain."""
     run = Run(shutil.copytree(trained.path, tmp_path / "run"))
     child = start("export", run.path, "--to", "litert")
     listed = Path(f"/proc/{child.pid}/task/{child.pid}/children")
@@ -242,5 +241,5 @@ def test_stopped_export_leaves_nothing(trained: Run, tmp_path: Path) -> None:
     os.kill(child.pid, signal.SIGINT)
     ended = finish(child)
     assert (ended.code, ended.err.splitlines()[-1]) == (130, "stopped")
-    assert everything_in(run.path / "exports") == []
+    assert all_names(run.path / "exports") == []
     assert not any(Path(f"/proc/{number}").exists() for number in converters)

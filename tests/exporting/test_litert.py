@@ -1,4 +1,4 @@
-"""deployment/litert.py: both networks become LiteRT files whose input is bytes and whose answers are the model's."""
+"""exporting/litert.py: a network becomes a LiteRT file that takes uint8 and predicts what the model predicts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [
 
 @pytest.mark.parametrize(("to", "tolerance"), [("litert", 1e-5), ("litert-int8", 0.05)])
 def test_compact_converts(compact_order: Any, to: str, tolerance: float) -> None:
-    """Its fused normalisation and its average over any size too: one uint8 image in, probabilities out, all told."""
+    """Its fused normalization and its global average too: one uint8 image in, probabilities out; all steps reported."""
     from convscope.exporting.litert import convert_to_litert
     from convscope.networks.frameworks import tf
 
@@ -37,7 +37,7 @@ def test_compact_converts(compact_order: Any, to: str, tolerance: float) -> None
 
 
 def test_int8_computes_in_bytes(compact_order: Any) -> None:
-    """No operation but the last, which makes numbers of the probabilities, gives floats."""
+    """No operation but the last, which dequantizes the probabilities, outputs floats."""
     from convscope.exporting.litert import convert_to_litert
     from convscope.networks.frameworks import tf
 

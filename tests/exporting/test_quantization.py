@@ -1,4 +1,4 @@
-"""deployment/quantization.py: 8 bits that answer nearly as 32 did, by the method that comes nearest; no TensorFlow."""
+"""exporting/quantization.py: an int8 model predicts nearly as the float32 one, by the best calibration method."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from tiny_model import SMALL, random_model
 
-from convscope.bundle import checksum as seal
+from convscope.bundle import checksum
 from convscope.bundle.bundle import open_bundle
 from convscope.bundle.onnx_safety import find_danger
 from convscope.exporting.conversion_client import Converted, Order
-from convscope.exporting.quantization import METHODS, describe_file, quantize
+from convscope.exporting.onnx_quantizer import METHODS
+from convscope.exporting.quantization import quantize, set_metadata
 
 CLASSES = ("a", "b", "c")
 IMAGES = np.random.default_rng(4).integers(256, size=(40, *SMALL.shape), dtype=np.uint8)
@@ -20,7 +21,7 @@ IMAGES = np.random.default_rng(4).integers(256, size=(40, *SMALL.shape), dtype=n
 
 @pytest.fixture
 def steps() -> list[int]:
-    """What is told while it converts."""
+    """The numbers of steps that are reported during the conversion."""
     return []
 
 
@@ -35,35 +36,35 @@ def converted(tmp_path: Path, steps: list[int]) -> Converted:
     return quantize(order, steps.append)
 
 
-def test_answers_are_near(converted: Converted, steps: list[int]) -> None:
-    """The probabilities of other images differ, but little; each look at an image was told, and two steps more."""
+def test_probabilities_are_close(converted: Converted, steps: list[int]) -> None:
+    """Those of new images differ, but little; each pass over an image was reported, and two steps more."""
     images = np.random.default_rng(5).integers(256, size=(33, *SMALL.shape), dtype=np.uint8)
-    answers, expected = converted.answer(images), random_model(CLASSES).answer(images)
-    assert answers.shape == expected.shape
-    assert 0 < np.abs(answers - expected).max() < 0.05
+    probabilities, expected = converted.answer(images), random_model(CLASSES).answer(images)
+    assert probabilities.shape == expected.shape
+    assert 0 < np.abs(probabilities - expected).max() < 0.05
     assert sum(steps) == 2 + 3 * len(IMAGES)
 
 
 def test_best_method_is_kept(converted: Converted) -> None:
-    """Each method was tried; the one that changed the answers least is named."""
+    """Each method was tried; the one that changed the probabilities least is named."""
     differences = converted.facts["differences"]
     assert [*differences] == [method.lower() for method in METHODS]
     assert differences[converted.facts["method"]] == min(differences.values())
     assert converted.facts["images"] == len(IMAGES)
 
 
-def test_file_is_plain_and_says_what_it_is_told(converted: Converted, tmp_path: Path) -> None:
-    """Operators of the standard, weights of 7 bits in int8; and the description that it is given, and no other."""
+def test_file_has_standard_operators_and_the_metadata_given(converted: Converted, tmp_path: Path) -> None:
+    """Standard operators, weights of 7 bits in int8; the metadata that was set, and no other."""
     import onnx
 
     file = tmp_path / "model.onnx"
     assert find_danger(file.read_bytes()) == ""
     graph = onnx.load(file).graph
     assert {"QuantizeLinear", "DequantizeLinear", "MatMul", "Softmax"} <= {node.op_type for node in graph.node}
-    weights = [onnx.numpy_helper.to_array(each) for each in graph.initializer if "matrix" in each.name]
-    (matrix,) = (each for each in weights if each.dtype == np.int8 and each.ndim == 2)
+    weights = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer if "matrix" in tensor.name]
+    (matrix,) = (array for array in weights if array.dtype == np.int8 and array.ndim == 2)
     assert np.abs(matrix.astype(int)).max() == 64
     metadata = open_bundle(tmp_path / "run").metadata
-    describe_file(file, metadata)
-    assert {key: said for key, said in open_bundle(file).metadata.items() if key != seal.KEY} == metadata
+    set_metadata(file, metadata)
+    assert {key: value for key, value in open_bundle(file).metadata.items() if key != checksum.KEY} == metadata
     np.testing.assert_array_equal(open_bundle(file).predict(IMAGES), converted.answer(IMAGES))

@@ -1,4 +1,4 @@
-"""deployment/savedmodel.py: TensorFlow reads an encoded image as we do, as far as its decoders go."""
+"""exporting/savedmodel.py: TensorFlow decodes and fits an image file as `images/reading.py` does."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FILES = {
 
 
 def read_by_tensorflow(data: bytes, square: Square) -> np.ndarray:
-    """What the signature of encoded images makes of a file."""
+    """The image that the signature of encoded images decodes from a file."""
     from convscope.exporting.savedmodel import read_encoded
     from convscope.networks.frameworks import tf
 
@@ -51,39 +51,39 @@ def read_by_tensorflow(data: bytes, square: Square) -> np.ndarray:
 @pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
 @pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("name", FILES)
-def test_file_is_read_as_we_read_it(name: str, channels: int, fit: Fit) -> None:
+def test_file_is_decoded_to_the_same_pixels(name: str, channels: int, fit: Fit) -> None:
     """Each pixel is within 3 of 255, and nearly all within 1, for every format that both read and every fit."""
     square = Square(32, fit, channels)
-    ours = read_image(FILES[name], size=32, fit=fit, channels=channels).astype(int)
-    theirs = read_by_tensorflow(FILES[name], square).astype(int)
-    assert theirs.shape == ours.shape
-    assert np.abs(theirs - ours).max() <= 3
-    assert (np.abs(theirs - ours) <= 1).mean() > 0.98
+    expected = read_image(FILES[name], size=32, fit=fit, channels=channels).astype(int)
+    image = read_by_tensorflow(FILES[name], square).astype(int)
+    assert image.shape == expected.shape
+    assert np.abs(image - expected).max() <= 3
+    assert (np.abs(image - expected) <= 1).mean() > 0.98
 
 
 def test_large_jpeg_is_decoded_small() -> None:
-    """A photo of many pixels is decoded at an eighth by both, which is another image than the whole one made small."""
+    """Both decode a large photo at an eighth of its size, which gives another image than to resize all of it."""
     blocks = np.random.default_rng(0).integers(256, size=(50, 72, 3), dtype=np.uint8)
     data = encode(np.kron(blocks, np.ones((21, 21, 1), np.uint8)), "JPEG")
-    ours = read_image(data, size=32).astype(int)
-    assert np.abs(read_by_tensorflow(data, Square(32)).astype(int) - ours).max() <= 1
-    whole = np.asarray(Image.open(io.BytesIO(data)).resize((32, 32), Image.Resampling.BILINEAR))
-    assert np.abs(whole.astype(int) - ours).max() > 8
+    expected = read_image(data, size=32).astype(int)
+    assert np.abs(read_by_tensorflow(data, Square(32)).astype(int) - expected).max() <= 1
+    resized = np.asarray(Image.open(io.BytesIO(data)).resize((32, 32), Image.Resampling.BILINEAR))
+    assert np.abs(resized.astype(int) - expected).max() > 8
 
 
-def test_what_tensorflow_cannot_do() -> None:
-    """The limits that the guide names: a photo turned by its tag stays as it lies; TIFF is refused."""
+def test_limits_of_tensorflows_decoders() -> None:
+    """As the guide says: the EXIF orientation is ignored; TIFF is refused."""
     from convscope.networks.frameworks import tf
 
-    turned = tagged(PHOTO, 6)
-    flat = encode(PHOTO, "JPEG", quality=100, subsampling=0)
-    np.testing.assert_array_equal(read_by_tensorflow(turned, Square(32)), read_by_tensorflow(flat, Square(32)))
-    assert np.abs(read_image(turned, size=32).astype(int) - read_image(flat, size=32)).max() > 30
+    rotated = tagged(PHOTO, 6)
+    upright = encode(PHOTO, "JPEG", quality=100, subsampling=0)
+    np.testing.assert_array_equal(read_by_tensorflow(rotated, Square(32)), read_by_tensorflow(upright, Square(32)))
+    assert np.abs(read_image(rotated, size=32).astype(int) - read_image(upright, size=32)).max() > 30
     with pytest.raises(tf.errors.InvalidArgumentError):
         read_by_tensorflow(VARIED["tiff"], Square(32))
 
 
-def test_signature_takes_what_tensorflow_serving_decodes(compact_order: Any, tmp_path: Path) -> None:
+def test_signature_takes_what_tensorflow_serving_passes(compact_order: Any, tmp_path: Path) -> None:
     """`{"instances": [{"b64": ...}]}`: a batch of bytes under the signature's only input, which ends in _bytes."""
     from convscope.bundle.bundle import open_bundle
     from convscope.exporting.savedmodel import save_model
@@ -99,13 +99,13 @@ def test_signature_takes_what_tensorflow_serving_decodes(compact_order: Any, tmp
     assert [*outputs] == ["probabilities"]
     files = [encode(draw(kind, 50, 9), format) for kind, format in (("disc", "JPEG"), ("ring", "PNG"))]
     request = json.dumps({"instances": [{"b64": base64.b64encode(data).decode()} for data in files]})
-    sent = [base64.b64decode(each["b64"]) for each in json.loads(request)["instances"]]
-    answers = signatures["encoded"](image_bytes=tf.constant(sent))["probabilities"].numpy()
+    decoded = [base64.b64decode(instance["b64"]) for instance in json.loads(request)["instances"]]
+    probabilities = signatures["encoded"](image_bytes=tf.constant(decoded))["probabilities"].numpy()
     bundle = open_bundle(Path(order.run))
     images = np.stack([read_image(data, size=bundle.square.size) for data in files])
-    np.testing.assert_allclose(answers, bundle.predict(images), atol=0.01)
+    np.testing.assert_allclose(probabilities, bundle.predict(images), atol=0.01)
     np.testing.assert_allclose(converted.answer(images), bundle.predict(images), atol=1e-5)
     first, nothing, second = converted.answer_encoded([files[0], b"no image", files[1]])
     assert nothing is None
-    np.testing.assert_allclose([first, second], answers, atol=1e-5)
+    np.testing.assert_allclose([first, second], probabilities, atol=1e-5)
     assert sum(steps) == 2

@@ -1,4 +1,4 @@
-"""exporting/trained_network.py: the network of a finished run is built again, and answers as its bundle does."""
+"""exporting/trained_network.py: the network of a finished run is rebuilt, and predicts as its bundle does."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from convscope.run import Run
 pytestmark = pytest.mark.tensorflow
 
 
-def test_network_answers_as_the_bundle(trained: Run) -> None:
-    """The same probabilities to 1e-5, the classes in the same order, by the recipe of the run."""
+def test_network_predicts_as_the_bundle(trained: Run) -> None:
+    """The same probabilities within 1e-5, the classes in the same order, the recipe of the run."""
     from convscope.exporting.trained_network import load_network
 
     network = load_network(trained)
     images = np.stack([draw_half(kind, seed) for kind in CLASSES for seed in range(10)])
-    answers = network.model(images, training=False).numpy()
-    np.testing.assert_allclose(answers, open_bundle(trained.path).predict(images), atol=1e-5)
+    probabilities = network.model(images, training=False).numpy()
+    np.testing.assert_allclose(probabilities, open_bundle(trained.path).predict(images), atol=1e-5)
     assert network.classes == open_bundle(trained.path).classes == CLASSES
     assert network.recipe == trained.recipe
 
 
-def test_unfinished_run_is_told(trained: Run, tmp_path: Path) -> None:
-    """A run without a model is no network yet."""
+def test_unfinished_run_is_an_error(trained: Run, tmp_path: Path) -> None:
+    """A run without a model has no network yet."""
     from convscope.exporting.trained_network import load_network
 
     shutil.copy(trained.recipe_file, tmp_path)
@@ -37,9 +37,9 @@ def test_unfinished_run_is_told(trained: Run, tmp_path: Path) -> None:
         load_network(Run(tmp_path))
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "of another network"])
-def test_damaged_weights_are_told(trained: Run, tmp_path: Path, damage: str) -> None:
-    """Weights that are gone, cut off or of another network are named, and never half loaded."""
+@pytest.mark.parametrize("damage", ["missing", "truncated", "of another network"])
+def test_damaged_weights_are_an_error(trained: Run, tmp_path: Path, damage: str) -> None:
+    """A file of weights that is missing, truncated or another network's is named, and never partly loaded."""
     from safetensors.numpy import load_file, save_file
 
     from convscope.exporting.trained_network import load_network
@@ -49,7 +49,7 @@ def test_damaged_weights_are_told(trained: Run, tmp_path: Path, damage: str) -> 
     file = run.model / "weights.safetensors"
     if damage == "missing":
         file.unlink()
-    elif damage == "cut":
+    elif damage == "truncated":
         file.write_bytes(file.read_bytes()[:-100])
     else:
         weights = load_file(file)

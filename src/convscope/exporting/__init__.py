@@ -1,1 +1,1 @@
-"""The verb `export`: a model in formats of others, converted in a process of its own and compared with the original."""
+"""Writing models: a trained network to a bundle, a bundle to other formats, each compared with what it came from."""

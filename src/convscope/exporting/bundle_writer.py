@@ -1,4 +1,4 @@
-"""A trained network to a bundle: one ONNX file that answers as the network does. Needs TensorFlow."""
+"""Writes the bundle of a trained network, and compares its predictions with the network's. Needs TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ import numpy as np
 
 import convscope
 from convscope.bundle.bundle import (
-    FACTS,
-    FORMAT,
+    DESCRIPTION_FILE,
     GOLDEN_KEY,
-    LABELS,
-    METADATA_KEY,
+    INSIDE_FILE,
+    LABELS_FILE,
+    MODEL_FILE,
+    NEIGHBOURS_FILE,
+    WEIGHTS_FILE,
     labels_text,
     open_bundle,
-    start_session,
 )
-from convscope.bundle.checksum import sealed
+from convscope.bundle.checksum import with_checksum
 from convscope.bundle.golden import draw_golden
-from convscope.bundle.introspection import INSIDE, WEIGHTS
-from convscope.bundle.neighbours import NEIGHBOURS, draw_neighbours
+from convscope.bundle.model_file import FORMAT, METADATA_KEY, start_session
+from convscope.bundle.neighbour_selection import build_neighbour_index
 from convscope.bundle.verification import TOLERANCE
 from convscope.datasets.batches import evaluation_batches
 from convscope.datasets.memory_map import Reader
 from convscope.errors import BundleError
-from convscope.exporting.onnx_graphs import answering_graph, inside_graph, metadata_of, to_bytes
+from convscope.exporting.onnx_graphs import introspection_graph, metadata_of, prediction_graph, to_bytes
+from convscope.exporting.write_errors import known_write_errors
 from convscope.files import staged_folder, write_atomic, write_json
 from convscope.images.decoding import Square
 from convscope.networks.catalog import convolutions_of, read_weights
 from convscope.networks.hirescam import blocks_of
 from convscope.statistics.intervals import wilson
+from convscope.statistics.metrics import count_correct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,63 +47,65 @@ if TYPE_CHECKING:
     from convscope.datasets.dataset import Dataset
     from convscope.recipe.recipe import Recipe
 
-GRAPH = "model.onnx"
-PARTS = {GRAPH, INSIDE, WEIGHTS, NEIGHBOURS, LABELS, FACTS}
-COMPARED_IMAGES = 32  # on which a bundle must answer as the network does
-JUDGED_AT_ONCE = 32
+FILES = {MODEL_FILE, INSIDE_FILE, WEIGHTS_FILE, NEIGHBOURS_FILE, LABELS_FILE, DESCRIPTION_FILE}
+NUM_COMPARED = 32  # images on which a bundle is compared with its network
+BATCH_SIZE = 32
 
-# (n, size, size, channels) -> (n, classes), or (n, width)
-Answer = Callable[["NDArray[np.uint8]"], "NDArray[np.float32]"]
+# images (n, size, size, channels) uint8 -> probabilities (n, classes) or features (n, width), float32
+Compute = Callable[["NDArray[np.uint8]"], "NDArray[np.float32]"]
 
 
-def seal_model(folder: Path, model: Any, recipe: Recipe, dataset: Dataset) -> None:
-    """Write the bundle: model.onnx, what lies beside it, and in model.json what it says of itself once more.
+def write_bundle(model: Any, folder: Path, *, recipe: Recipe, dataset: Dataset) -> None:
+    """Write a trained network as a bundle: model.onnx, its description, and the files beside it.
 
-    The bundle is compared with the network, and judged by the validation images: how well it does stands inside. Some
-    of the images that it learned from go beside it, for `neighbours.py`.
+    The bundle's predictions are compared with the network's, and its accuracy on the validation images is part of its
+    description. Some of the training images go into the neighbour index beside it.
 
     Args:
-        folder: where it goes; a model that is there is replaced, and nothing else ever is.
-        model: the `keras.Model`, in float32.
-        recipe: that it was built by.
-        dataset: that it learned from.
+        model: a `keras.Model`, in float32.
+        folder: where the bundle goes. A bundle that is there is replaced, nothing else ever is.
+        recipe: that the network was built by.
+        dataset: that it was trained on.
 
     Raises:
-        BundleError: its probabilities differ from the network's by more than float32 rounding explains, they are no
-            numbers, or the folder holds something else than a model.
+        BundleError: the bundle's probabilities differ from the network's by more than float32 rounding explains, they
+            are not finite, or the folder cannot be written or contains something else than a bundle.
     """
     folder = folder.absolute()
-    _check_replaceable(folder)
+    with known_write_errors(folder, BundleError):
+        _check_replaceable(folder)
     rows = dataset.rows("validation")
-    sample = Reader(dataset.images)[rows[:COMPARED_IMAGES]]
-    expected = _finite_answers(model, sample)
-    weights = _weights_file(model)
-    inside = inside_graph(model, (recipe.image_size, recipe.image_size, recipe.channels))
-    graph = answering_graph(inside)
-    answer, see = _answers_of(to_bytes(graph, {}))
-    difference = _compare(answer(sample), expected)
+    sample = Reader(dataset.images)[rows[:NUM_COMPARED]]
+    expected = _predict_finite(model, sample)
+    weights = _encode_weights(model)
+    inside = introspection_graph(model, (recipe.image_size, recipe.image_size, recipe.channels))
+    graph = prediction_graph(inside)
+    predict, compute_features = _outputs_of(to_bytes(graph, {}))
+    difference = _compare(predict(sample), expected)
     weights_sha256 = hashlib.sha256(weights).hexdigest()
-    neighbours, carried = draw_neighbours(see, dataset, weights=weights_sha256, seed=recipe.seed)
+    neighbours, neighbours_facts = build_neighbour_index(
+        compute_features, dataset, weights=weights_sha256, seed=recipe.seed
+    )
     facts = describe_model(model, recipe, dataset) | {
         "weights": weights_sha256,
-        "neighbours": carried,
+        "neighbours": neighbours_facts,
         "difference": difference,
-        "metrics": judge(answer, dataset, rows),
+        "metrics": evaluate_validation(predict, dataset),
     }
-    golden = draw_golden(answer, Square(recipe.image_size, recipe.fit, recipe.channels), seed=recipe.seed)
-    said = metadata_of(facts) | {METADATA_KEY: json.dumps(facts, ensure_ascii=False)}
-    with staged_folder(folder) as staged:
-        write_atomic(staged / GRAPH, sealed(to_bytes(graph, said | {GOLDEN_KEY: golden.to_text()})))
-        write_atomic(staged / INSIDE, sealed(to_bytes(inside, said)))
-        write_atomic(staged / WEIGHTS, weights)
-        write_atomic(staged / NEIGHBOURS, neighbours)
-        write_atomic(staged / LABELS, labels_text(dataset.classes))
-        write_json(staged / FACTS, facts)
-        open_bundle(staged)  # what nobody could open is not put in the place of what was there
+    golden = draw_golden(predict, Square(recipe.image_size, recipe.fit, recipe.channels), seed=recipe.seed)
+    metadata = metadata_of(facts) | {METADATA_KEY: json.dumps(facts, ensure_ascii=False)}
+    with known_write_errors(folder, BundleError), staged_folder(folder) as staged:
+        write_atomic(staged / MODEL_FILE, with_checksum(to_bytes(graph, metadata | {GOLDEN_KEY: golden.to_text()})))
+        write_atomic(staged / INSIDE_FILE, with_checksum(to_bytes(inside, metadata)))
+        write_atomic(staged / WEIGHTS_FILE, weights)
+        write_atomic(staged / NEIGHBOURS_FILE, neighbours)
+        write_atomic(staged / LABELS_FILE, labels_text(dataset.classes))
+        write_json(staged / DESCRIPTION_FILE, facts)
+        open_bundle(staged)  # a bundle that cannot be opened replaces nothing
 
 
 def describe_model(model: Any, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """What a model says of itself, in model.json and inside model.onnx."""
+    """The description of a model, for model.json and the metadata of model.onnx."""
     size, channels = recipe.image_size, recipe.channels
     return {
         "format": FORMAT,
@@ -123,15 +128,21 @@ def describe_model(model: Any, recipe: Recipe, dataset: Dataset) -> dict[str, An
     }
 
 
-def judge(answer: Answer, dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, Any]:
-    """How many of the images in `rows` a model gets right, with the 95 % interval."""
-    batches = evaluation_batches(dataset.images, dataset.labels, rows, batch_size=JUDGED_AT_ONCE)
-    right = sum(int((answer(images).argmax(axis=1) == labels).sum()) for images, labels in batches)
-    return {"split": "validation", "images": len(rows), "accuracy": wilson(right, len(rows)).to_json()}
+def evaluate_validation(predict: Compute, dataset: Dataset) -> dict[str, Any]:
+    """The accuracy of a model on the validation images, with its 95 % interval, as model.json has it.
+
+    Args:
+        predict: the model, (n, size, size, channels) uint8 -> probabilities (n, classes) float32.
+        dataset: that it was trained on.
+    """
+    rows = dataset.rows("validation")
+    batches = evaluation_batches(dataset.images, dataset.labels, rows, batch_size=BATCH_SIZE)
+    num_correct = sum(count_correct(predict(images), labels) for images, labels in batches)
+    return {"split": "validation", "images": len(rows), "accuracy": wilson(num_correct, len(rows)).to_json()}
 
 
 def _fingerprints(dataset: Dataset) -> dict[str, Any]:
-    """How many images, and hashes that change when an image, its class, or its split does; in no order."""
+    """The number of images, and two hashes, of images with their classes and with their splits, in no order."""
     used = [sample for sample in dataset.samples if not sample.reason]
     content = sorted(f"{sample.sha256} {sample.label}" for sample in used)
     splits = sorted(f"{sample.sha256} {sample.split}" for sample in used)
@@ -147,19 +158,19 @@ def _digest(lines: list[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _answers_of(graph: bytes) -> tuple[Answer, Answer]:
-    """What gives the probabilities of images, and what gives their features."""
-    session = start_session(Path(GRAPH), graph)
+def _outputs_of(graph: bytes) -> tuple[Compute, Compute]:
+    """The functions from images to probabilities, and from images to features, that a graph computes."""
+    session = start_session(Path(MODEL_FILE), graph)
 
-    def output(name: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(session.run([name], {"image": images})[0], np.float32)
+    def compute(output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(session.run([output], {"image": images})[0], np.float32)
 
-    return partial(output, "probabilities"), partial(output, "features")
+    return partial(compute, "probabilities"), partial(compute, "features")
 
 
-def _compare(answers: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+def _compare(probabilities: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     """The largest difference of a probability."""
-    difference = float(np.abs(answers - expected).max())
+    difference = float(np.abs(probabilities - expected).max())
     if not difference <= TOLERANCE:
         raise BundleError(
             found=f"the bundle's probabilities differ from the network's by up to {difference:.2g}",
@@ -170,28 +181,31 @@ def _compare(answers: NDArray[np.float32], expected: NDArray[np.float32]) -> flo
 
 
 def _check_replaceable(folder: Path) -> None:
-    inside = [each.name for each in folder.iterdir()] if folder.is_dir() else [""] * folder.exists()
-    strange = sorted(set(inside) - PARTS)
-    if strange:
+    """Make sure that `folder` contains nothing but a bundle."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else [""] * folder.exists()
+    others = sorted(set(names) - FILES)
+    if others:
         raise BundleError(
-            found=f"{folder / strange[0]}, which is no part of a model",
+            found=f"{folder / others[0]}, which does not belong to a model",
             expected="a new folder, or one with a model that may be replaced",
             fix="choose another folder",
         )
 
 
-def _finite_answers(model: Any, sample: NDArray[np.uint8]) -> NDArray[np.float32]:
-    answers: NDArray[np.float32] = model(sample, training=False).numpy()
-    if not np.isfinite(answers).all():
+def _predict_finite(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The probabilities of a Keras network, all finite."""
+    probabilities: NDArray[np.float32] = model(images, training=False).numpy()
+    if not np.isfinite(probabilities).all():
         raise BundleError(
-            found="a network whose answers are not numbers: its training diverged",
+            found="a network whose probabilities are not finite: its training diverged",
             expected="probabilities",
-            fix="train anew with a smaller learning rate (flag --learning-rate)",
+            fix="train again with a smaller `learning_rate`",
         )
-    return answers
+    return probabilities
 
 
-def _weights_file(model: Any) -> bytes:
+def _encode_weights(model: Any) -> bytes:
+    """The content of weights.safetensors: each weight of a Keras network by its name."""
     from safetensors.numpy import save
 
     return save(dict(sorted(read_weights(model).items())))

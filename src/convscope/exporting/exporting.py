@@ -1,6 +1,6 @@
-"""The verb `export`: a trained model in a format of others, compared with the original on golden and held-out images.
+"""The verb `export`: a trained model in the format of another runtime, compared with the model.
 
-What answers worse than the model is not left behind unless one insists. An export appears whole, by one rename.
+An export that loses accuracy is written only if `force` is set. An export appears complete, by one rename.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from convscope.bundle.bundle import GOLDEN_KEY, LABELS, METADATA_KEY, Bundle, labels_text, open_bundle
-from convscope.bundle.golden import Golden
+from convscope.bundle.bundle import GOLDEN_KEY, LABELS_FILE, Bundle, labels_text, open_bundle
+from convscope.bundle.golden import GoldenImages
+from convscope.bundle.model_file import METADATA_KEY
 from convscope.environment import library_versions
 from convscope.errors import ExportError, MissingExtra, RunError
-from convscope.exporting.calibration_data import open_material
-from convscope.exporting.comparison import Trial, try_export
 from convscope.exporting.conversion_client import KINDS, Converter, Format, Order
-from convscope.exporting.quantization import TOLERANCE, describe_file
+from convscope.exporting.export_data import open_export_data
+from convscope.exporting.parity import Parity, measure_parity
+from convscope.exporting.quantization import TOLERANCE, set_metadata
+from convscope.exporting.write_errors import known_write_errors
 from convscope.files import read_json, staged_folder, write_atomic, write_json
 from convscope.formatting import plural
 from convscope.progress import progress
@@ -33,26 +35,27 @@ from convscope.run import open_run
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-MOST_POINTS_LOST = 0.5  # of accuracy; what loses more is refused
-FACTS = "export.json"
+MAX_POINTS_LOST = 0.5  # percentage points of accuracy; an export that loses more is refused
+EXPORT_FILE = "export.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """What was written.
+    """An export that was written.
 
     Attributes:
-        folder: where.
+        folder: where it is.
         to: the format.
-        num_bytes: of the model in that format. model_bytes: of the one that it was made from.
-        trial: how it compares with that.
+        num_bytes: of the model in that format.
+        model_bytes: of the model.onnx that it was made from.
+        parity: how closely its predictions match those of that model.
     """
 
     folder: Path
     to: Format
     num_bytes: int
     model_bytes: int
-    trial: Trial
+    parity: Parity
 
     @property
     def file(self) -> Path:
@@ -60,19 +63,19 @@ class Export:
         return self.folder / KINDS[self.to].file
 
     def to_json(self) -> dict[str, Any]:
-        """The figures, for programs."""
+        """The values, for programs."""
         return {
             "to": self.to,
             "file": str(self.file),
             "bytes": self.num_bytes,
             "model_bytes": self.model_bytes,
-            **self.trial.to_json(),
+            **self.parity.to_json(),
         }
 
     def describe(self) -> str:
-        """A few lines for a person."""
+        """A few lines: file, sizes, parity."""
         sizes = f"{self.num_bytes / 1e6:,.2f} MB, made from {self.model_bytes / 1e6:,.2f} MB"
-        return f"{self.file}: {sizes}\n{self.trial.describe()}"
+        return f"{self.file}: {sizes}\n{self.parity.describe()}"
 
 
 def export(run: Path, *, to: Format, out: Path | None = None, force: bool = False, cache: Path | None = None) -> Export:
@@ -82,35 +85,43 @@ def export(run: Path, *, to: Format, out: Path | None = None, force: bool = Fals
         run: the run folder, finished; its images have to be where they were.
         to: the format.
         out: the folder for it; None: `exports/FORMAT` in the run. An export that is there is replaced.
-        force: also write what loses more than 0.5 points of validation accuracy.
-        cache: where decoded images are kept.
+        force: also write an export that loses more than 0.5 points of validation accuracy.
+        cache: where decoded images are kept; None: the user's cache.
 
     Raises:
-        ExportError: it cannot be converted, or loses too much; nothing is written.
+        ExportError: the model cannot be converted, the export loses too much, or `out` cannot be written; nothing is
+            left there.
         RunError, BundleError: the run is not there, not finished or damaged, or its images are gone.
-        MissingExtra: what writes the format is not installed.
+        CacheError: there is no space to decode its images.
+        MissingExtra: a library that writes the format is not installed.
     """
-    home = open_run(Path(run))
-    bundle = open_bundle(home.path)
-    folder = (home.path / "exports" / to if out is None else Path(out)).absolute()
+    source = open_run(Path(run))
+    bundle = open_bundle(source.path)
+    folder = (source.path / "exports" / to if out is None else Path(out)).absolute()
     _check_modules(to)
-    _check_replaceable(folder)
+    with known_write_errors(folder, ExportError):
+        _check_replaceable(folder)
     golden = bundle.golden
-    material = open_material(home, bundle.classes, cache=cache)
-    with staged_folder(folder) as part, tempfile.TemporaryDirectory() as work:
+    data = open_export_data(source, bundle.classes, cache=cache)
+    with (
+        known_write_errors(folder, ExportError),
+        staged_folder(folder) as staged,
+        tempfile.TemporaryDirectory() as work,
+    ):
         calibration = Path(work) / "calibration.npy"
-        np.save(calibration, material.images[material.calibration])
-        order = Order(to=to, run=str(home.path.absolute()), folder=str(part), calibration=str(calibration))
+        np.save(calibration, data.images[data.calibration])
+        order = Order(to=to, run=str(source.path.absolute()), folder=str(staged), calibration=str(calibration))
         with Converter(order, num_classes=len(bundle.classes)) as converter:
-            facts = _convert(converter, to, len(material.calibration))
-            trial, answers = try_export(converter, bundle, golden=golden, material=material)
-        _check_loss(to, trial, force=force)
+            facts = _convert(converter, to, len(data.calibration))
+            parity, golden_probabilities = measure_parity(converter, bundle, golden=golden, data=data)
+        _check_accuracy(to, parity, force=force)
         if to == "onnx-int8":
-            _describe_quantized(part, bundle, Golden(golden.images, answers), trial, facts)
-        num_bytes = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
-        done = Export(folder=folder, to=to, num_bytes=num_bytes, model_bytes=bundle.path.stat().st_size, trial=trial)
-        write_atomic(part / LABELS, labels_text(bundle.classes))
-        write_json(part / FACTS, _facts_of(done, bundle, facts, part=part))
+            _describe_quantized(staged, bundle, GoldenImages(golden.images, golden_probabilities), parity, facts)
+        num_bytes = sum(file.stat().st_size for file in staged.rglob("*") if file.is_file())
+        model_bytes = bundle.path.stat().st_size
+        done = Export(folder=folder, to=to, num_bytes=num_bytes, model_bytes=model_bytes, parity=parity)
+        write_atomic(staged / LABELS_FILE, labels_text(bundle.classes))
+        write_json(staged / EXPORT_FILE, _export_facts(done, bundle, facts, staged=staged))
     return done
 
 
@@ -121,64 +132,66 @@ def _check_modules(to: Format) -> None:
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Only an export is ever replaced."""
+    """Make sure that `folder` contains nothing but an export."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
-        kind = KINDS[read_json(folder / FACTS)["to"]]
-        strange = {each.name for each in folder.iterdir()} - {kind.file, FACTS, LABELS}
+        kind = KINDS[read_json(folder / EXPORT_FILE)["to"]]
+        others = {path.name for path in folder.iterdir()} - {kind.file, EXPORT_FILE, LABELS_FILE}
     except (RunError, KeyError, TypeError, OSError):
-        strange = {f"no {FACTS} of convscope"}
-    if strange:
+        others = {f"no {EXPORT_FILE} of convscope"}
+    if others:
         raise ExportError(
-            found=f"{folder} holds {min(strange)}",
+            found=f"{folder} contains {min(others)}",
             expected="a new folder, or one with an export that may be replaced and nothing else",
-            fix="choose another folder, or move what is there",
+            fix="choose another `out`, or move what is there",
         )
 
 
 def _convert(converter: Converter, to: Format, num_images: int) -> dict[str, Any]:
-    """Convert, with two steps and one for each look at a calibration image, where there are any."""
-    looks = KINDS[to].looks
-    if not looks:
-        logger.info(f"converting to {to}: some 10 s, most of which TensorFlow takes to start")
+    """Convert the model; progress counts two steps, and one for each pass over a calibration image."""
+    num_passes = KINDS[to].looks
+    if not num_passes:
+        logger.info(f"converting to {to}: takes about 10 s, mostly to start TensorFlow")
         return converter.convert(lambda _: None)
-    with progress(f"converting to {to}", 2 + looks * num_images, unit="steps") as bar:
+    with progress(f"converting to {to}", 2 + num_passes * num_images, unit="steps") as bar:
         return converter.convert(bar.advance)
 
 
-def _check_loss(to: Format, trial: Trial, *, force: bool) -> None:
-    lost = trial.accuracy.points_lost
-    if lost > MOST_POINTS_LOST and not force:
+def _check_accuracy(to: Format, parity: Parity, *, force: bool) -> None:
+    """Make sure that the export does not lose too much accuracy."""
+    if parity.accuracy.points_lost > MAX_POINTS_LOST and not force:
         raise ExportError(
-            found=f"an export to {to} with an accuracy of {trial.accuracy.describe()},"
-            f" on {plural(trial.validation.images, 'validation image')}",
-            expected=f"at most {MOST_POINTS_LOST} points lost",
-            fix="choose another format, train with more images, or write it all the same with --force",
+            found=f"an export to {to} with an accuracy of {parity.accuracy.describe()},"
+            f" on {plural(parity.validation.images, 'validation image')}",
+            expected=f"at most {MAX_POINTS_LOST} points lost",
+            fix="choose another format, train on more images, or write it anyway with `force=True`",
         )
 
 
-def _describe_quantized(part: Path, bundle: Bundle, golden: Golden, trial: Trial, facts: dict[str, Any]) -> None:
-    """Make `model.onnx` a model of convscope: what it says of itself, and its own answers to the golden images."""
-    own = {
+def _describe_quantized(
+    staged: Path, bundle: Bundle, golden: GoldenImages, parity: Parity, facts: dict[str, Any]
+) -> None:
+    """Make the quantized `model.onnx` a model of convscope: add its description and its golden images."""
+    changes = {
         "quantized": {**facts, "weights": "int8", "activations": "uint8", "model": bundle.sha256},
         "tolerance": TOLERANCE,
-        "difference": trial.validation.largest,
+        "difference": parity.validation.largest,
         "metrics": {
             "split": "validation",
-            "images": trial.validation.images,
-            "accuracy": trial.accuracy.export.to_json(),
+            "images": parity.validation.images,
+            "accuracy": parity.accuracy.export.to_json(),
         },
     }
-    said = {METADATA_KEY: json.dumps(bundle.facts | own, ensure_ascii=False), GOLDEN_KEY: golden.to_text()}
-    file = part / KINDS["onnx-int8"].file
-    describe_file(file, bundle.metadata | said)
-    open_bundle(file)  # what nobody could open is not put in the place of what was there
+    description = json.dumps(bundle.facts | changes, ensure_ascii=False)
+    file = staged / KINDS["onnx-int8"].file
+    set_metadata(file, bundle.metadata | {METADATA_KEY: description, GOLDEN_KEY: golden.to_text()})
+    open_bundle(file)  # a model that cannot be opened replaces nothing
 
 
-def _facts_of(done: Export, bundle: Bundle, facts: dict[str, Any], *, part: Path) -> dict[str, Any]:
-    """What export.json says, the hashes of all other files in `part` among it."""
-    files = sorted(file for file in part.rglob("*") if file.is_file())
+def _export_facts(done: Export, bundle: Bundle, facts: dict[str, Any], *, staged: Path) -> dict[str, Any]:
+    """The content of export.json, with the hashes of all other files in `staged`."""
+    files = sorted(file for file in staged.rglob("*") if file.is_file())
     square = bundle.square
     return {
         "format": FORMAT,
@@ -187,10 +200,10 @@ def _facts_of(done: Export, bundle: Bundle, facts: dict[str, Any], *, part: Path
         "classes": list(bundle.classes),
         "image": {"size": square.size, "fit": square.fit, "channels": square.channels, "dtype": "uint8"},
         "bytes": done.num_bytes,
-        "files": {file.relative_to(part).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+        "files": {file.relative_to(staged).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
         "calibration": facts,
-        **done.trial.to_json(),
-        "forced": done.trial.accuracy.points_lost > MOST_POINTS_LOST,
+        **done.parity.to_json(),
+        "forced": done.parity.accuracy.points_lost > MAX_POINTS_LOST,
         "versions": library_versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,4 +1,8 @@
-"""A Keras network as ONNX graphs: one that answers, and one that also shows what is inside. Needs TensorFlow."""
+"""A Keras network as ONNX graphs: one that predicts, and one with its blocks and heat maps as outputs too.
+
+The only module that calls tf2onnx's and ONNX's tools for graphs; those that are not documented have a test each in
+`tests/exporting/test_onnx_graphs.py`, which says what breaks when they change. Needs TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ from convscope.networks.frameworks import tf
 from convscope.networks.hirescam import blocks_of, evidence, head_of
 
 OPSET = 17
-ANSWERS = ("probabilities", "features")
-HEAT = "heat"
+PREDICTION_OUTPUTS = ("probabilities", "features")
+HEAT_OUTPUT = "heat"
 
 
-def inside_graph(model: Any, shape: tuple[int, int, int]) -> Any:
+def introspection_graph(model: Any, shape: tuple[int, int, int]) -> Any:
     """The network as an `onnx.ModelProto`, every block and a heat map of each class among its outputs.
 
     Args:
@@ -27,33 +31,34 @@ def inside_graph(model: Any, shape: tuple[int, int, int]) -> Any:
     """
     import tf2onnx
 
-    logging.getLogger("tf2onnx.optimizer").setLevel(logging.ERROR)  # tracebacks of simplifications that it gives up on
-    shown = (*ANSWERS, *blocks_of(model))
-    network = outputs_of(model, *dict.fromkeys((*shown, *(layer.name for layer in head_of(model)))))
+    _silence_optimizer()
+    names = (*PREDICTION_OUTPUTS, *blocks_of(model))
+    network = outputs_of(model, *dict.fromkeys((*names, *(layer.name for layer in head_of(model)))))
 
-    def look(image: Any) -> dict[str, Any]:
+    def compute(image: Any) -> dict[str, Any]:
         outputs = network(image, training=False)
-        return {name: outputs[name] for name in shown} | {HEAT: evidence(model, outputs)}
+        return {name: outputs[name] for name in names} | {HEAT_OUTPUT: evidence(model, outputs)}
 
     signature = [tf.TensorSpec((None, *shape), tf.uint8, name="image")]
     proto, _ = tf2onnx.convert.from_function(
-        tf.function(look, input_signature=signature, autograph=False), input_signature=signature, opset=OPSET
+        tf.function(compute, input_signature=signature, autograph=False), input_signature=signature, opset=OPSET
     )
-    return _name_batches(proto)
+    return _name_batch_axes(proto)
 
 
-def answering_graph(inside: Any) -> Any:
-    """The part of `inside_graph` that answers: `probabilities` and `features` alone."""
+def prediction_graph(introspection: Any) -> Any:
+    """The part of an `introspection_graph` that computes `probabilities` and `features`, optimized again."""
     from onnx.utils import Extractor
     from tf2onnx.graph import GraphUtil
 
-    part = Extractor(inside).extract_model(["image"], list(ANSWERS))
+    _silence_optimizer()
+    part = Extractor(introspection).extract_model(["image"], list(PREDICTION_OUTPUTS))
     # without the other outputs most of its transpositions cancel each other
-    return _name_batches(GraphUtil.optimize_model_proto(part))
+    return _name_batch_axes(GraphUtil.optimize_model_proto(part))
 
 
 def to_bytes(proto: Any, metadata: dict[str, str]) -> bytes:
-    """A graph as the content of a file that describes itself."""
+    """The content of an ONNX file, with this metadata and no other."""
     del proto.metadata_props[:]
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
@@ -62,7 +67,7 @@ def to_bytes(proto: Any, metadata: dict[str, str]) -> bytes:
 
 
 def metadata_of(facts: dict[str, Any]) -> dict[str, str]:
-    """What a model says of itself, for others: under the keys and in the spelling that Ultralytics' exports have."""
+    """The description of a model for other tools, with the keys and the spelling of Ultralytics' exports."""
     size = facts["image_size"]
     return {
         "description": f"{facts['network']} of convscope, an image classifier",
@@ -77,7 +82,13 @@ def metadata_of(facts: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _name_batches(proto: Any) -> Any:
+def _silence_optimizer() -> None:
+    """Hide the tracebacks that tf2onnx logs of optimizations that it gives up on."""
+    logging.getLogger("tf2onnx.optimizer").setLevel(logging.ERROR)
+
+
+def _name_batch_axes(proto: Any) -> Any:
+    """Name the first axis of all inputs and outputs `batch`."""
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return proto

@@ -1,6 +1,6 @@
-"""A network as a SavedModel with two signatures: of pixels, and of encoded images as TensorFlow Serving is sent them.
+"""A network as a SavedModel with two signatures: one takes pixels, one the image files that TensorFlow Serving is sent.
 
-The second reads and fits images as `images/reading.py` does, as far as TensorFlow's decoders go: the same scales of
+The second decodes and fits images as `images/reading.py` does, as far as TensorFlow's decoders go: the same scales of
 large JPEGs, the same filter, transparency on white. They know neither EXIF orientation nor TIFF. Needs TensorFlow.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convscope.exporting.conversion_client import Converted, Order
-from convscope.exporting.trained_network import Network, load_network
+from convscope.exporting.trained_network import TrainedNetwork, load_network
 from convscope.images.decoding import Square
 from convscope.networks.frameworks import tf
 from convscope.run import Run
@@ -22,64 +22,70 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ENCODED = "encoded"
-LUMA = (19595, 38470, 7471)  # of red, green, blue, in 65536ths: as Pillow makes grey (ITU-R 601)
-JPEG_RATIOS = (1, 2, 4, 8)  # by which libjpeg decodes smaller
-AT_ONCE = 32
+LUMA = (19595, 38470, 7471)  # weights of red, green, blue, in 65536ths: Pillow's conversion to grey (ITU-R 601)
+JPEG_RATIOS = (1, 2, 4, 8)  # by which libjpeg can reduce while decoding
+BATCH_SIZE = 32
 
 
-def save_model(order: Order, tell: Callable[[int], None]) -> Converted:
-    """Write it, and open it again to answer with it."""
+def save_model(order: Order, advance: Callable[[int], None]) -> Converted:
+    """Write the SavedModel, and load it again to predict with it.
+
+    Args:
+        order: what to convert.
+        advance: called with the number of steps done since, two in all.
+    """
     network = load_network(Run(Path(order.run)))
-    tell(1)
-    place = str(order.file)
-    module = signatures_of(network)
-    tf.saved_model.save(module, place, signatures={"serving_default": module.answer, ENCODED: module.answer_encoded})
-    signatures = tf.saved_model.load(place).signatures
-    tell(1)
+    advance(1)
+    folder = str(order.file)
+    module = build_module(network)
+    tf.saved_model.save(module, folder, signatures={"serving_default": module.predict, ENCODED: module.predict_encoded})
+    signatures = tf.saved_model.load(folder).signatures
+    advance(1)
 
-    def answer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        batches = (images[first : first + AT_ONCE] for first in range(0, len(images), AT_ONCE))
-        asked = (signatures["serving_default"](image=tf.constant(batch))["probabilities"].numpy() for batch in batches)
-        return np.concatenate(list(asked))
+    def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batches = (tf.constant(images[first : first + BATCH_SIZE]) for first in range(0, len(images), BATCH_SIZE))
+        return np.concatenate(
+            [signatures["serving_default"](image=batch)["probabilities"].numpy() for batch in batches]
+        )
 
-    def answer_encoded(files: list[bytes]) -> list[NDArray[np.float32] | None]:
+    def predict_encoded(files: list[bytes]) -> list[NDArray[np.float32] | None]:
         try:
             return list(signatures[ENCODED](image_bytes=tf.constant(files))["probabilities"].numpy())
-        except tf.errors.InvalidArgumentError:  # which of them is it?
-            return [None] if len(files) == 1 else [row for data in files for row in answer_encoded([data])]
+        except tf.errors.InvalidArgumentError:  # one of them cannot be decoded: try each alone
+            return [None] if len(files) == 1 else [row for data in files for row in predict_encoded([data])]
 
-    return Converted(answer=answer, facts={}, answer_encoded=answer_encoded)
+    return Converted(answer=predict, facts={}, answer_encoded=predict_encoded)
 
 
-def signatures_of(network: Network) -> Any:
+def build_module(network: TrainedNetwork) -> Any:
     """A `tf.Module` with two functions, both to `probabilities` (n, classes) float32.
 
-    `answer`: of `image` (n, size, size, channels) uint8. `answer_encoded`: of `image_bytes` (n,), whole image files.
+    `predict`: of `image` (n, size, size, channels) uint8. `predict_encoded`: of `image_bytes` (n,), image files.
     """
     recipe = network.recipe
     square = Square(recipe.image_size, recipe.fit, recipe.channels)
 
-    def answer(image: Any) -> dict[str, Any]:
+    def predict(image: Any) -> dict[str, Any]:
         return {"probabilities": network.model(image, training=False)}
 
-    def answer_encoded(image_bytes: Any) -> dict[str, Any]:
+    def predict_encoded(image_bytes: Any) -> dict[str, Any]:
         pixels = tf.map_fn(
             lambda data: read_encoded(data, square),
             image_bytes,
             fn_output_signature=tf.TensorSpec(square.shape, tf.uint8),
         )
-        return answer(pixels)
+        return predict(pixels)
 
     module = tf.Module()
-    module.weights = [weight.value for weight in network.model.weights]  # what a saved function may refer to
-    module.answer = _function(answer, tf.TensorSpec((None, *square.shape), tf.uint8, name="image"))
+    module.weights = [weight.value for weight in network.model.weights]  # a saved function refers to them
+    module.predict = _function(predict, tf.TensorSpec((None, *square.shape), tf.uint8, name="image"))
     # TensorFlow Serving takes {"b64": ...} for an input whose name ends in _bytes
-    module.answer_encoded = _function(answer_encoded, tf.TensorSpec((None,), tf.string, name="image_bytes"))
+    module.predict_encoded = _function(predict_encoded, tf.TensorSpec((None,), tf.string, name="image_bytes"))
     return module
 
 
 def read_encoded(data: Any, square: Square) -> Any:
-    """The bytes of an image file, a string () -> (size, size, channels) uint8, in TensorFlow's operations."""
+    """Decode and fit an image file, a string tensor () -> (size, size, channels) uint8, by TensorFlow operations."""
     image = tf.case(
         [
             (tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff", lambda: _decode_jpeg(data, square.size)),
@@ -100,30 +106,30 @@ def _function(function: Callable[..., Any], spec: Any) -> Any:
 
 
 def _decode_jpeg(data: Any, size: int) -> Any:
-    """(h, w, 3) uint8, large ones at 1/2, 1/4 or 1/8, never below twice the size, as Pillow's `draft` does."""
+    """A JPEG file as (h, w, 3) uint8, a large one reduced by 2, 4 or 8, never below twice `size`: Pillow's `draft`."""
     scale = tf.reduce_min(tf.io.extract_jpeg_shape(data)[:2]) // (2 * size)
-    place = tf.reduce_sum(tf.cast(scale >= JPEG_RATIOS[1:], tf.int32))
+    branch = tf.reduce_sum(tf.cast(scale >= JPEG_RATIOS[1:], tf.int32))
 
     def decode_at(ratio: int) -> Callable[[], Any]:
         return lambda: tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
-    return tf.switch_case(place, [decode_at(ratio) for ratio in JPEG_RATIOS])
+    return tf.switch_case(branch, [decode_at(ratio) for ratio in JPEG_RATIOS])
 
 
 def _decode(data: Any, channels: int) -> Any:
-    """(h, w, channels) uint8, as many as the file has where `channels` is 0; of an animation the first frame."""
+    """(h, w, channels) uint8, the file's own number where `channels` is 0; of an animation the first frame."""
     return tf.io.decode_image(data, channels=channels, expand_animations=False)
 
 
 def _on_white(image: Any) -> Any:
-    """(h, w, 3 or 4) uint8 -> (h, w, 3) uint8."""
+    """Composite an image with transparency on white: (h, w, 3 or 4) uint8 -> (h, w, 3) uint8."""
     image = tf.cast(tf.concat([image, tf.fill(tf.shape(image[..., :1]), tf.constant(255, tf.uint8))], -1), tf.float32)
-    colour, share = image[..., :3], image[..., 3:4] / 255  # of an image without transparency the 255 from above
-    return tf.cast(tf.round(255 + (colour - 255) * share), tf.uint8)
+    colour, alpha = image[..., :3], image[..., 3:4] / 255  # without transparency, the 255 that was appended
+    return tf.cast(tf.round(255 + (colour - 255) * alpha), tf.uint8)
 
 
 def _fit(image: Any, square: Square) -> Any:
-    """(h, w, c) uint8 -> (size, size, c) uint8: bilinear with antialiasing, outside of the image white."""
+    """(h, w, c) uint8 -> (size, size, c) uint8: bilinear with antialiasing, padded with white."""
     sides = tf.cast(tf.shape(image)[:2], tf.float32)  # height, width
     size = float(square.size)
     if square.fit == "pad":
@@ -134,12 +140,12 @@ def _fit(image: Any, square: Square) -> Any:
         offset = (size - sides * scale) / 2
     else:
         scale, offset = size / sides, tf.zeros(2)
-    # the operation leaves 0 where there is no image; so white is made 0 before it, and 0 white after it
-    dark = tf.raw_ops.ScaleAndTranslate(
+    # the operation pads with 0, so the image is inverted before and after: the padding becomes white
+    inverted = tf.raw_ops.ScaleAndTranslate(
         images=255 - tf.cast(image, tf.float32)[tf.newaxis],
         size=[square.size, square.size],
         scale=scale,
         translation=offset,
         kernel_type="triangle",
     )
-    return tf.cast(tf.round(255 - dark[0]), tf.uint8)
+    return tf.cast(tf.round(255 - inverted[0]), tf.uint8)

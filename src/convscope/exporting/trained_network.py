@@ -1,7 +1,7 @@
-"""The network of a finished run, rebuilt from its recipe and weights; no graph or code is loaded from the run.
+"""The Keras network of a finished run, rebuilt from its recipe and weights; no graph or code is loaded from the run.
 
-A recipe may name a function of the person's own, `module:function`: that is imported from where they work, as when the
-run was trained.
+A recipe may name a custom network, `module:function`, which is imported from where the user works, as when it was
+trained.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from convscope.bundle.bundle import open_bundle
-from convscope.bundle.introspection import WEIGHTS
+from convscope.bundle.bundle import WEIGHTS_FILE, open_bundle
 from convscope.errors import RunError
 from convscope.networks.catalog import build_network, set_weights
 from convscope.recipe.recipe import Recipe
@@ -22,23 +21,23 @@ from convscope.run import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """A trained `keras.Model`, the recipe it was built by, and the names of its classes."""
+class TrainedNetwork:
+    """A trained `keras.Model`, the recipe that it was built by, and the names of its classes."""
 
     model: Any
     recipe: Recipe
     classes: tuple[str, ...]
 
 
-def load_network(run: Run) -> Network:
+def load_network(run: Run) -> TrainedNetwork:
     """Rebuild the network of a finished run.
 
     Raises:
-        BundleError: training is not finished. RunError: the weights are damaged, or not those of its model.
+        BundleError: the training is not finished. RunError: the weights are damaged, or another model's.
     """
     bundle = open_bundle(run.path)
     model = build_network(run.recipe, len(bundle.classes), is_blank=True)
-    file = run.model / WEIGHTS
+    file = run.model / WEIGHTS_FILE
     try:
         data = file.read_bytes()
         if bundle.facts.get("weights") != hashlib.sha256(data).hexdigest():
@@ -48,4 +47,4 @@ def load_network(run: Run) -> Network:
         raise RunError(
             found=f"{file}: {error}", expected="the weights of this run's network", fix="train again"
         ) from None
-    return Network(model, run.recipe, bundle.classes)
+    return TrainedNetwork(model, run.recipe, bundle.classes)
