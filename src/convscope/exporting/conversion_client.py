@@ -1,61 +1,59 @@
-"""Converter: a process of ours that converts a model, and then answers images as what came out of it does.
+"""Converts a model in a worker process, and predicts there with what came out.
 
-A converter brings a gigabyte of libraries, writes to the terminal as it likes, and may end its process; so it has one
-of its own. The parent speaks first: what to convert. Then it gets a line for each step done, and a line when all is.
-After that it sends images, or paths of files, and gets probabilities. The child ends when its input does.
+A converter loads a gigabyte of libraries, prints what it likes, and may end its process; so it has a process of its
+own. Its first request says what to convert; the replies count the steps done, until one says that all are. Then it
+gets images, or paths of files, and replies with probabilities.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from convscope.errors import ExportError
+from convscope.worker_process import Message, WorkerFailed, WorkerProcess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Probabilities = NDArray[np.float32]
+
 Format = Literal["onnx-int8", "litert", "litert-int8", "savedmodel"]
-LAST_WORDS = 300  # characters of what a child wrote before it died
+WORKER = "convscope.exporting.conversion_worker"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A format.
+class ExportFormat:
+    """What is particular to a format.
 
     Attributes:
-        file: what it is written to.
-        modules: what writes it.
-        looks: how often that looks at each calibration image.
-        reads_files: whether the export itself can decode image files.
+        file: the name of the file, or folder, that the model is written to.
+        modules: the Python modules that write it.
+        calibration_passes: how often the converter reads each calibration image.
+        reads_files: whether the exported model itself can decode image files.
     """
 
     file: str
     modules: tuple[str, ...]
-    looks: int = 0
+    calibration_passes: int = 0
     reads_files: bool = False
 
 
-KINDS: dict[Format, Kind] = {
-    "onnx-int8": Kind("model.onnx", ("onnx",), looks=3),
-    "litert": Kind("model.tflite", ("tensorflow", "keras")),
-    "litert-int8": Kind("model.tflite", ("tensorflow", "keras"), looks=1),
-    # TensorFlow Serving looks for folders that are called by the number of a version
-    "savedmodel": Kind("1", ("tensorflow", "keras"), reads_files=True),
+FORMATS: dict[Format, ExportFormat] = {
+    "onnx-int8": ExportFormat("model.onnx", ("onnx",), calibration_passes=3),
+    "litert": ExportFormat("model.tflite", ("tensorflow", "keras")),
+    "litert-int8": ExportFormat("model.tflite", ("tensorflow", "keras"), calibration_passes=1),
+    # TensorFlow Serving wants each version of a model in a folder whose name is its number
+    "savedmodel": ExportFormat("1", ("tensorflow", "keras"), reads_files=True),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ConversionJob:
     """What to convert.
 
     Attributes:
@@ -72,124 +70,91 @@ class Order:
 
     @property
     def file(self) -> Path:
-        """Where the converted model goes."""
-        return Path(self.folder) / KINDS[self.to].file
+        """Where the converted model is written to."""
+        return Path(self.folder) / FORMATS[self.to].file
 
 
-def reads_no_files(files: list[bytes]) -> list[NDArray[np.float32] | None]:
-    """What an export answers to encoded images where it takes pixels only."""
+def predict_no_files(files: list[bytes]) -> list[Probabilities | None]:
+    """The predictions for encoded images of an export that takes pixels only: none."""
     return [None] * len(files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Converted:
-    """What came out, in the child.
+class ConvertedModel:
+    """A converted model, in the worker process.
 
     Attributes:
-        answer: images (n, size, size, channels) uint8 -> probabilities (n, classes) float32.
-        facts: how it went, for export.json.
-        answer_encoded: the bytes of image files -> (classes,) float32 of each, or None where it cannot read them.
+        predict: images (n, size, size, channels) uint8 -> probabilities (n, classes) float32.
+        facts: how it was converted, for export.json.
+        predict_encoded: the bytes of image files -> (classes,) float32 of each, None where it cannot decode them.
     """
 
-    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    predict: Callable[[NDArray[np.uint8]], Probabilities]
     facts: dict[str, Any]
-    answer_encoded: Callable[[list[bytes]], list[NDArray[np.float32] | None]] = reads_no_files
+    predict_encoded: Callable[[list[bytes]], list[Probabilities | None]] = predict_no_files
 
 
-class Converter:
-    """The parent's end. Use it in a `with`: leaving it ends the process, whatever that is doing."""
+class ConversionClient:
+    """A conversion in a worker process. Use it in a `with`: leaving it ends the process, whatever that is doing.
 
-    def __init__(self, order: Order, *, num_classes: int) -> None:
-        self.order, self.num_classes = order, num_classes
-        self.said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in __exit__
-        program = (
-            f"import sys; sys.path[:] = {[str(folder) for folder in sys.path]!r}\n"
-            "from convscope.exporting.conversion_worker import live; live()"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.said,
-            process_group=0 if os.name == "posix" else None,  # Ctrl-C is for the parent alone
-        )
+    Raises:
+        ExportError: the process cannot be started; so do all methods where it ends before it has replied.
+    """
+
+    def __init__(self, job: ConversionJob, *, num_classes: int) -> None:
+        self.job, self.num_classes = job, num_classes
+        try:
+            self.worker = WorkerProcess(WORKER, keep_stderr=True)
+        except WorkerFailed as failure:
+            raise self._error(failure) from None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout, self.said):
-            try:
-                if pipe is not None:
-                    pipe.close()
-            except OSError:  # what it could not be told any more no longer matters
-                continue
+        self.worker.close()
 
-    def convert(self, tell: Callable[[int], None]) -> dict[str, Any]:
-        """Have the model converted, telling how many more steps are done.
+    def convert(self, count_steps: Callable[[int], None]) -> dict[str, Any]:
+        """Convert the model; `count_steps` is called with the number of steps done since the last call.
 
-        Returns: what the converter says of how it went; kept in export.json.
+        Returns: how it was converted, for export.json.
 
         Raises:
             ExportError: it cannot be converted.
         """
-        message = self._ask(asdict(self.order))
-        while "steps" in message:
-            tell(message["steps"])
-            message = self._hear()
-        facts: dict[str, Any] = message["facts"]
+        reply, _ = self._request(asdict(self.job))
+        while "steps" in reply:
+            count_steps(reply["steps"])
+            reply, _ = self._checked(self.worker.receive)
+        facts: dict[str, Any] = reply["facts"]
         return facts
 
-    def answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The probabilities (n, classes) that the export gives images (n, size, size, channels)."""
-        count = self._ask({"shape": images.shape}, images.tobytes())["count"]
-        return self._read(count)
+    def predict(self, images: NDArray[np.uint8]) -> Probabilities:
+        """The export's probabilities (n, classes) float32 for images (n, size, size, channels) uint8."""
+        _, data = self._request({"shape": images.shape}, images.tobytes())
+        return np.frombuffer(data, np.float32).reshape(-1, self.num_classes)
 
-    def answer_files(self, paths: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Which files the export itself can read, (n,), and its probabilities for those, (readable, classes)."""
-        readable = np.array(self._ask({"paths": list(paths)})["readable"], bool)
-        return readable, self._read(int(readable.sum()))
+    def predict_files(self, paths: Sequence[str]) -> tuple[NDArray[np.bool_], Probabilities]:
+        """Which files the export itself can decode, (n,) bool, and its probabilities (readable, classes) for those."""
+        reply, data = self._request({"paths": list(paths)})
+        return np.array(reply["readable"], bool), np.frombuffer(data, np.float32).reshape(-1, self.num_classes)
 
-    def _ask(self, request: dict[str, Any], data: bytes = b"") -> dict[str, Any]:
+    def _request(self, fields: dict[str, Any], data: bytes = b"") -> Message:
+        return self._checked(lambda: self.worker.request(fields, data))
+
+    def _checked(self, receive: Callable[[], Message]) -> Message:
+        """A reply that is neither an error nor the end of the process."""
         try:
-            requests = _pipe(self.process.stdin)
-            requests.write(json.dumps(request).encode() + b"\n" + data)
-            requests.flush()
-        except OSError:
-            raise self._death() from None
-        return self._hear()
+            reply, data = receive()
+        except WorkerFailed as failure:
+            raise self._error(failure) from None
+        if "found" in reply:
+            raise ExportError(found=reply["found"], expected=reply["expected"], fix=reply["fix"])
+        return reply, data
 
-    def _hear(self) -> dict[str, Any]:
-        line = _pipe(self.process.stdout).readline()
-        if not line.endswith(b"\n"):
-            raise self._death()
-        message: dict[str, Any] = json.loads(line)
-        if "found" in message:
-            raise ExportError(found=message["found"], expected=message["expected"], fix=message["fix"])
-        return message
-
-    def _read(self, count: int) -> NDArray[np.float32]:
-        answers = np.empty((count, self.num_classes), np.float32)
-        data = _pipe(self.process.stdout).read(answers.nbytes)
-        if len(data) != answers.nbytes:
-            raise self._death()
-        return np.frombuffer(data, np.float32).reshape(answers.shape)
-
-    def _death(self) -> ExportError:
-        """The error that says how the process ended before its work did."""
-        code = self.process.wait()
-        self.said.seek(0)
-        words = " ".join(self.said.read().decode("utf-8", "replace").split())[-LAST_WORDS:]
+    def _error(self, failure: WorkerFailed) -> ExportError:
         return ExportError(
-            found=f"the converter to {self.order.to} ended with {code}: {words or 'it said nothing'}",
+            found=f"the converter to {self.job.to} {failure}",
             expected="a converted model",
             fix="is there memory left? Else please report this, with the versions in the run's environment.json",
         )
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise RuntimeError("a converter has no pipes")
-    return pipe
