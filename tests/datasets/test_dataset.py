@@ -1,4 +1,4 @@
-"""Dataset: listing, pixels, labels and splits of one data set agree, and what cannot end well does not begin."""
+"""Dataset: listing, pixels, labels and splits agree, and data that cannot be trained on is an error."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from convscope.datasets.dataset import (
     Dataset,
     check_dataset,
     count_samples,
-    near_duplicates,
+    near_duplicate_groups,
     open_dataset,
     read_samples,
     write_samples,
 )
+from convscope.datasets.listing import list_folder
 from convscope.datasets.splits import Sample
 from convscope.errors import FolderError, RecipeError, RunError
 from convscope.images.reading import read_image
@@ -32,7 +33,7 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
 
 
 def refusal(data: Path, recipe: Recipe = RECIPE) -> FolderError:
-    """The error with which a data set is refused before training starts."""
+    """The error of a data set that cannot be trained on."""
     with pytest.raises(FolderError) as caught:
         check_dataset(open_dataset(data, recipe), max_refused=recipe.max_refused)
     return caught.value
@@ -42,8 +43,8 @@ def sample_of(dataset: Dataset, path: str) -> Sample:
     return next(sample for sample in dataset.samples if sample.path == path)
 
 
-def test_rows_labels_and_samples_belong_together(photos: Path) -> None:
-    """Row i of the pixels is sample i, its label is the place of its class, and each row is in one split."""
+def test_rows_labels_and_samples_agree(photos: Path) -> None:
+    """Row i of the pixels is sample i, its label is the index of its class, and each row is in one split."""
     dataset = open_dataset(photos, RECIPE)
     assert dataset.classes == ("bar", "disc", "ring")
     assert dataset.images.shape == (60, 12, 12, 3)
@@ -57,31 +58,40 @@ def test_rows_labels_and_samples_belong_together(photos: Path) -> None:
     check_dataset(dataset, max_refused=0.0)
 
 
-def test_the_recipe_shapes_the_pixels(photos: Path) -> None:
+def test_the_recipe_determines_the_pixels(photos: Path) -> None:
     """Size, fit and channels of the recipe are those of the images."""
     dataset = open_dataset(photos, RECIPE.with_changes({"channels": 1, "image_size": 10, "fit": "crop"}))
-    wanted = read_image(photos / dataset.samples[0].path, size=10, channels=1, fit="crop")
-    np.testing.assert_array_equal(dataset.images[0], wanted)
+    expected = read_image(photos / dataset.samples[0].path, size=10, channels=1, fit="crop")
+    np.testing.assert_array_equal(dataset.images[0], expected)
 
 
 def test_opening_twice_gives_the_same(photos: Path) -> None:
-    """The same folder and recipe, the same data set; another seed deals it another way."""
+    """The same folder and recipe give the same data set; another seed gives other splits."""
     first, second = open_dataset(photos, RECIPE), open_dataset(photos, RECIPE)
     assert first.samples == second.samples
     np.testing.assert_array_equal(first.labels, second.labels)
     assert open_dataset(photos, RECIPE.with_changes({"seed": 1})).samples != first.samples
 
 
-def test_size_follows_from_the_recipe(photos: Path) -> None:
-    """With neither a network nor a size there is none: that is said; either of them will do."""
+def test_a_listing_is_opened_as_its_folder(photos: Path) -> None:
+    """So that nobody needs to list twice; a path may be a string."""
+    expected = open_dataset(photos, RECIPE)
+    for data in (list_folder(photos), str(photos)):
+        dataset = open_dataset(data, RECIPE)
+        assert (dataset.root, dataset.samples) == (photos, expected.samples)
+        np.testing.assert_array_equal(dataset.images, expected.images)
+
+
+def test_the_image_size_follows_from_the_recipe(photos: Path) -> None:
+    """From its size or its network; a recipe with neither is an error."""
     with pytest.raises(RecipeError, match="neither a network nor an image size"):
         open_dataset(photos, Recipe())
     assert open_dataset(photos, Recipe(image_size=20)).images.shape[1] == 20
     assert open_dataset(photos, Recipe(network="classic", filters=(2,))).images.shape[1] == 128
 
 
-def test_refused_files_have_their_rows_too(tmp_path: Path) -> None:
-    """What is refused, when listed or when decoded, is a sample with a reason, without split and label."""
+def test_refused_files_are_samples_too(tmp_path: Path) -> None:
+    """A file that is refused, when listed or when decoded, is a sample with a reason, without split and label."""
     write_folder(tmp_path, per_class=8, size=12)
     for name, (data, _) in refused_files().items():
         (tmp_path / "ring" / name).write_bytes(data)
@@ -100,7 +110,7 @@ def test_refused_files_have_their_rows_too(tmp_path: Path) -> None:
 
 
 def test_labels_from_names_and_from_manifests(tmp_path: Path) -> None:
-    """The three ways to say what an image shows give the same classes and pixels, in the same splits."""
+    """Folders, file names and a manifest give the same classes, pixels and splits."""
     write_folder(tmp_path / "folders", ("disc", "ring"), per_class=8, size=12)
     (tmp_path / "flat").mkdir()
     lines = ["path,label"]
@@ -114,10 +124,10 @@ def test_labels_from_names_and_from_manifests(tmp_path: Path) -> None:
         assert other.classes == folders.classes
         np.testing.assert_array_equal(other.images, folders.images)
         np.testing.assert_array_equal(other.labels, folders.labels)
-        assert [each.split for each in other.samples] == [each.split for each in folders.samples]
+        assert [sample.split for sample in other.samples] == [sample.split for sample in folders.samples]
 
 
-def test_the_persons_own_splits_are_kept(tmp_path: Path) -> None:
+def test_given_splits_are_kept(tmp_path: Path) -> None:
     """Images in train, val and test folders stay there."""
     for seed, split in enumerate(("train", "val", "test")):
         write_folder(tmp_path / split, per_class=4, seed=100 * seed)
@@ -127,11 +137,11 @@ def test_the_persons_own_splits_are_kept(tmp_path: Path) -> None:
     assert all(sample.path.startswith(names[sample.split]) for sample in dataset.samples)
 
 
-# what does not begin
+# what cannot be trained on
 
 
-def test_one_class_is_nothing_to_learn(tmp_path: Path) -> None:
-    """With one class, or a second one that is refused whole before it is read, there is nothing to tell apart."""
+def test_one_class_is_an_error(tmp_path: Path) -> None:
+    """Also where all files of a second class are refused when they are listed."""
     write_folder(tmp_path, ("disc",), per_class=4)
     error = refusal(tmp_path)
     assert error.found == f"one class, 'disc', in {tmp_path}"
@@ -142,7 +152,7 @@ def test_one_class_is_nothing_to_learn(tmp_path: Path) -> None:
 
 
 def test_a_class_without_a_usable_image_is_an_error(tmp_path: Path) -> None:
-    """The class is named, with the reason of one of its images, even if any share may be refused."""
+    """The class is named, with the reason of one of its files, whatever share may be refused."""
     write_folder(tmp_path, ("disc", "ring"))
     (tmp_path / "bar").mkdir()
     (tmp_path / "bar" / "empty.jpg").touch()
@@ -150,8 +160,8 @@ def test_a_class_without_a_usable_image_is_an_error(tmp_path: Path) -> None:
     assert error.found == "no usable image of class 'bar' to train on: bar/empty.jpg: empty file"
 
 
-def test_a_class_that_may_not_be_read_is_an_error(stranger: Stranger) -> None:
-    """A locked class folder does not quietly leave a model without that class."""
+def test_a_class_that_cannot_be_read_is_an_error(stranger: Stranger) -> None:
+    """A class folder without permission does not silently drop the class."""
     write_folder(stranger.folder, size=12)
     (stranger.folder / "ring").chmod(0)
     (stranger.folder / ".caches").mkdir()
@@ -163,7 +173,7 @@ def test_a_class_that_may_not_be_read_is_an_error(stranger: Stranger) -> None:
 
 
 def test_more_refused_than_allowed_is_an_error(tmp_path: Path) -> None:
-    """Exactly the allowed share still begins; one image more does not, and the reasons are counted."""
+    """Exactly the allowed share is not; the reasons are counted."""
     write_folder(tmp_path, ("disc", "ring"), per_class=9, size=12)
     for number in range(2):
         (tmp_path / "ring" / f"empty{number}.jpg").touch()
@@ -175,10 +185,10 @@ def test_more_refused_than_allowed_is_an_error(tmp_path: Path) -> None:
     assert "2: empty file" in caught.value.expected
 
 
-def test_one_image_of_each_class_leaves_nothing_to_validate_with(tmp_path: Path) -> None:
-    """A class of one image trains; if all are, nothing is left to judge by."""
+def test_one_image_of_each_class_leaves_none_for_validation(tmp_path: Path) -> None:
+    """The only image of a class trains; if all classes have one image, there is no validation split."""
     write_folder(tmp_path, ("disc", "ring"), per_class=1)
-    assert "none of them left to validate with" in refusal(tmp_path).found
+    assert "none of them left for validation" in refusal(tmp_path).found
     write_folder(tmp_path, ("disc",), per_class=5)
     dataset = open_dataset(tmp_path, RECIPE)
     check_dataset(dataset, max_refused=0.0)
@@ -186,20 +196,20 @@ def test_one_image_of_each_class_leaves_nothing_to_validate_with(tmp_path: Path)
 
 
 def test_near_duplicates_are_counted_and_kept_together(tmp_path: Path) -> None:
-    """Copies of a picture are one group, in one split, refused ones not among them; exact copies alone are none."""
+    """Copies of a picture are one group, in one split, without refused files; exact copies alone are no group."""
     write_folder(tmp_path, ("disc", "ring"), per_class=10, size=48)
     os.link(tmp_path / "disc" / "000.png", tmp_path / "disc" / "exact copy.png")
     recipe = RECIPE.with_changes({"image_size": 48})
-    assert near_duplicates(open_dataset(tmp_path, recipe)) == []
+    assert near_duplicate_groups(open_dataset(tmp_path, recipe)) == []
     for name, data in near_copies(scene(200, 1)).items():
         (tmp_path / "ring" / f"{name}.image.jpg").write_bytes(data)
     (tmp_path / "ring" / "broken.jpg").write_bytes(data[:900])
     dataset = open_dataset(tmp_path, recipe)
-    (group,) = near_duplicates(dataset)
+    (group,) = near_duplicate_groups(dataset)
     assert len(group) == len(near_copies(scene(200, 1)))
     assert len({sample.split for sample in group}) == 1
     assert {sample.group for sample in group} == {min(sample.sha256 for sample in group)[:16]}
-    assert all(each.group == each.sha256[:16] for each in dataset.samples if each not in group)
+    assert all(sample.group == sample.sha256[:16] for sample in dataset.samples if sample not in group)
 
 
 # data.csv
@@ -207,8 +217,10 @@ def test_near_duplicates_are_counted_and_kept_together(tmp_path: Path) -> None:
 
 @settings(max_examples=15)
 @given(st.lists(st.tuples(TEXTS, TEXTS, st.sampled_from(["train", "validation", "test", ""]), TEXTS), max_size=8))
-def test_data_csv_reads_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]) -> None:
-    """Every path, class and reason: with commas, quotes, line breaks of any kind, control characters."""
+def test_data_csv_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]
+) -> None:
+    """Paths, classes and reasons with commas, quotes, line breaks of any kind, control characters."""
     file = tmp_path_factory.getbasetemp() / "data.csv"
     samples = [Sample(path, label, split, "ab12", "ab12cd34", reason) for path, label, split, reason in rows]
     write_samples(file, samples)
@@ -216,7 +228,7 @@ def test_data_csv_reads_back_as_it_was(tmp_path_factory: pytest.TempPathFactory,
 
 
 def test_data_csv_has_a_row_for_every_file(tmp_path: Path) -> None:
-    """Refused files, and names that are no text or would break a table, are there as well."""
+    """Also for refused files, and for names that are not UTF-8 or hold quotes and line breaks."""
     data = write_folder(tmp_path / "data", ("disc", "ring"), per_class=3, size=12)
     for name in (b"line\nbreak.png", b"return\r.png", b'quo"te,.png', b"not\xfftext.png"):
         os.link(data / "disc" / "000.png", os.path.join(os.fsencode(data), b"disc", name))
@@ -226,13 +238,13 @@ def test_data_csv_has_a_row_for_every_file(tmp_path: Path) -> None:
     assert tuple(read_samples(tmp_path / "data.csv")) == dataset.samples
     assert len(dataset.samples) == 11
     assert {sample.reason for sample in dataset.refused} == {"empty file", "its name is not UTF-8"}
-    head = (tmp_path / "data.csv").read_text(encoding="utf-8", errors="surrogateescape").splitlines()[0]
-    assert head == "path,class,split,group,sha256,status,reason"
+    header = (tmp_path / "data.csv").read_text(encoding="utf-8", errors="surrogateescape").splitlines()[0]
+    assert header == "path,class,split,group,sha256,status,reason"
 
 
 @pytest.mark.parametrize("text", ["path,class\na,b\n", "path,class,split,group,sha256,status,reason\na,b\n", None])
 def test_a_damaged_data_csv_is_named(text: str | None, tmp_path: Path) -> None:
-    """Other columns, a broken line, or no file: an error that names it, not a crash."""
+    """Other columns, a damaged line, or no file: the error names it."""
     file = tmp_path / "data.csv"
     write_samples(file, [replace(Sample("a", "b", "train", "c", "d"), reason="x")])
     assert len(read_samples(file)) == 1

@@ -1,6 +1,6 @@
-"""Dataset: a data set ready to learn from: classes, pixels, labels, and the rows of each split.
+"""A data set as training needs it: classes, pixels, labels, and the rows of each split.
 
-This is where the steps of the data room meet: list, decode, refuse, deal.
+`open_dataset` is the sequence of the steps of this package: list, decode, group, split.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from convscope.datasets.cache import Cache, open_cache
 from convscope.datasets.listing import Listing, list_folder
-from convscope.datasets.splits import Sample, deal
+from convscope.datasets.splits import Sample, assign_splits
 from convscope.errors import FolderError, RecipeError, RunError
 from convscope.files import read_table, write_table
-from convscope.images.decoding import Square
+from convscope.images.decoding import InputSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,15 +30,17 @@ COLUMNS = ("path", "class", "split", "group", "sha256", "status", "reason")
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Images, labels and splits.
+    """Images, labels and splits of a data set.
 
     Attributes:
         root: the folder that the samples' paths are relative to.
-        classes: names, sorted; a label's number is its place here.
-        samples: every file that was listed, refused ones included; row i of `images` is sample i.
-        images: (samples, size, size, channels) uint8, a read-only memory map.
+        classes: their names, sorted; a label is an index into them.
+        samples: every file that was listed, refused ones too; row i of `images` is sample i.
+        images: (samples, size, size, channels) uint8, RGB or grey, 0-255, a read-only memory map; files that were
+            refused when they were listed come last, and have no row.
         labels: (samples,) int32, -1 for refused samples.
-        ignored: other files by suffix. empty: folders with no image.
+        ignored: number of other files by suffix.
+        empty: folders without images.
     """
 
     root: Path
@@ -50,36 +52,50 @@ class Dataset:
     empty: tuple[str, ...]
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """The rows of `images` that are in `split`, (n,) int64, in order."""
+        """The rows of `images` in `split`, (n,) int64, ascending."""
         return np.array([row for row, sample in enumerate(self.samples) if sample.split == split], np.int64)
 
     @property
     def refused(self) -> tuple[Sample, ...]:
+        """The samples that cannot be used, in order."""
         return tuple(sample for sample in self.samples if sample.reason)
 
 
-def open_dataset(data: Path, recipe: Recipe, *, cache: Path | None = None) -> Dataset:
-    """List, decode and deal a data set as a recipe says.
+def open_dataset(data: str | Path | Listing, recipe: Recipe, *, cache: Path | None = None) -> Dataset:
+    """List the images of a data set, decode them, group near duplicates, and assign splits.
+
+    Args:
+        data: as `list_folder` takes it, or what that returned.
+        recipe: size, fit and channels of the images; shares and seed of the splits; whether file names are labels.
+        cache: the folder of decoded images; None: as `convscope.datasets.cache.cache_folder` chooses.
 
     Raises:
-        FolderError: fewer than two classes, a class with no readable image, or nothing to validate with.
-        RecipeError: no image size is said, and no network is chosen that would have one.
+        FolderError: there are fewer than two classes, or nothing to list.
+        CacheError: the decoded images cannot be kept.
+        RecipeError: the recipe has no image size, and no network from which it follows.
     """
-    if recipe.said("image_size") is None:
+    if recipe.image_size is None:
         raise RecipeError(
             found="a recipe with neither a network nor an image size",
             expected="one of them: how large images are decoded follows from it",
-            fix="say Recipe(network=...) or Recipe(image_size=...), or give the folder itself to `train` or `Learner`",
+            fix="set Recipe(network=...) or Recipe(image_size=...), or give the folder itself to `train` or `Learner`",
         )
-    listing = list_folder(data, label_from_name=recipe.label_from_name)
+    listing = data if isinstance(data, Listing) else list_folder(data, label_from_name=recipe.label_from_name)
     _check_classes(listing)
-    square = Square(recipe.image_size, recipe.fit, recipe.channels)
-    decoded = open_cache(listing.root, [item.path for item in listing.items if not item.reason], square, folder=cache)
-    samples, images = _join(listing, decoded)
-    samples = deal(samples, validation=recipe.validation, test=recipe.test, seed=recipe.seed)
-    numbers = {name: number for number, name in enumerate(listing.classes)}
-    labels = np.array([-1 if sample.reason else numbers[sample.label] for sample in samples], np.int32)
-    return Dataset(listing.root, listing.classes, tuple(samples), images, labels, listing.ignored, listing.empty)
+    spec = InputSpec(recipe.image_size, recipe.fit, recipe.channels)
+    decoded = open_cache(listing.root, [item.path for item in listing.items if not item.reason], spec, folder=cache)
+    samples = assign_splits(_join(listing, decoded), validation=recipe.validation, test=recipe.test, seed=recipe.seed)
+    indices = {name: index for index, name in enumerate(listing.classes)}
+    labels = np.array([-1 if sample.reason else indices[sample.label] for sample in samples], np.int32)
+    return Dataset(
+        root=listing.root,
+        classes=listing.classes,
+        samples=tuple(samples),
+        images=decoded.images,
+        labels=labels,
+        ignored=listing.ignored,
+        empty=listing.empty,
+    )
 
 
 def count_images(data: Path, recipe: Recipe) -> int:
@@ -88,23 +104,27 @@ def count_images(data: Path, recipe: Recipe) -> int:
 
 
 def check_dataset(dataset: Dataset, *, max_refused: float) -> None:
-    """Stop before training starts on what cannot end well.
+    """Make sure that the data set is fit for training.
+
+    Args:
+        dataset: the data set.
+        max_refused: largest share of refused files, 0 to 1.
 
     Raises:
-        FolderError: more than `max_refused` of the files are refused, or a class or a split has no image left.
+        FolderError: more files are refused, or a class has no training image, or there is no validation image.
     """
     num_refused, num_files = len(dataset.refused), len(dataset.samples)
     if num_refused > max_refused * num_files:
         first = dataset.refused[0]
-        common = Counter(sample.reason for sample in dataset.refused).most_common(3)
+        frequent = Counter(sample.reason for sample in dataset.refused).most_common(3)
         raise FolderError(
             found=f"{num_refused:,} of {num_files:,} images refused, such as {first.path}: {first.reason}",
-            expected=f"at most {max_refused:.1%} ({', '.join(f'{count:,}: {reason}' for reason, count in common)})",
-            fix="mend or remove them (the table above says which and why), or allow more with --max-refused",
+            expected=f"at most {max_refused:.1%} ({', '.join(f'{count:,}: {reason}' for reason, count in frequent)})",
+            fix="repair or remove them (the table above lists them with their reasons), or raise `max_refused`",
         )
     counts = count_samples(dataset)
     reasons = {sample.label: f": {sample.path}: {sample.reason}" for sample in reversed(dataset.refused)}
-    for name in sorted({*dataset.classes, *reasons} - {""}):  # a class that was refused whole is not in `classes`
+    for name in sorted({*dataset.classes, *reasons} - {""}):  # a class whose images are all refused is not in `classes`
         if not counts[name, "train"]:
             raise FolderError(
                 found=f"no usable image of class {name!r} to train on{reasons.get(name, '')}",
@@ -113,19 +133,19 @@ def check_dataset(dataset: Dataset, *, max_refused: float) -> None:
             )
     if not len(dataset.rows("validation")):
         raise FolderError(
-            found=f"{num_files:,} images, and none of them left to validate with",
+            found=f"{num_files:,} images, and none of them left for validation",
             expected="at least two different images in some class",
             fix="add images",
         )
 
 
 def count_samples(dataset: Dataset) -> Counter[tuple[str, str]]:
-    """How many samples each (class, split) has; refused ones count under the split `refused`."""
+    """The number of samples by class and split; refused ones have the split `refused`."""
     return Counter((sample.label, "refused" if sample.reason else sample.split) for sample in dataset.samples)
 
 
-def near_duplicates(dataset: Dataset) -> list[list[Sample]]:
-    """The groups of usable samples that are nearly equal: each holds at least two different files."""
+def near_duplicate_groups(dataset: Dataset) -> list[list[Sample]]:
+    """The groups of usable samples that are near duplicates; each has at least two different files."""
     groups: dict[str, list[Sample]] = {}
     for sample in dataset.samples:
         if not sample.reason:
@@ -134,13 +154,13 @@ def near_duplicates(dataset: Dataset) -> list[list[Sample]]:
 
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:
-    """Write data.csv: the whole listing, refused files included."""
-    rows = [(each.path, each.label, each.split, each.group, each.sha256, each.status, each.reason) for each in samples]
+    """Write data.csv: every file that was listed, refused ones too."""
+    rows = [(s.path, s.label, s.split, s.group, s.sha256, s.status, s.reason) for s in samples]
     write_table(path, COLUMNS, rows)
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Read data.csv back.
+    """Read data.csv.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -148,7 +168,7 @@ def read_samples(path: Path) -> list[Sample]:
     rows = read_table(path)
     if not all(tuple(row) == COLUMNS and None not in row.values() for row in rows):
         raise RunError(
-            found=f"{path} with other columns or broken lines",
+            found=f"{path} with other columns or damaged lines",
             expected=f"the columns {','.join(COLUMNS)}",
             fix="restore it, or train again",
         )
@@ -160,19 +180,19 @@ def _check_classes(listing: Listing) -> None:
         refused = next((f"; {item.path}: {item.reason}" for item in listing.items if item.reason), "")
         raise FolderError(
             found=f"one class, {listing.classes[0]!r}, in {listing.root}{refused}",
-            expected="two or more classes, each in a folder of its own",
-            fix="give the folder that holds the class folders, or add a folder of what it is to be told from",
+            expected="two or more classes, each in its folder",
+            fix="give the folder that holds the class folders, or add another class",
         )
 
 
-def _join(listing: Listing, decoded: Cache) -> tuple[list[Sample], NDArray[np.uint8]]:
-    """One sample per listed file; files refused before decoding come last, so that row i of the pixels is sample i."""
+def _join(listing: Listing, decoded: Cache) -> list[Sample]:
+    """One sample per listed file; those refused when listed come last, so that row i of the pixels is sample i."""
     samples: list[Sample] = []
-    listed = [item for item in listing.items if not item.reason]
-    contents = zip(decoded.groups, decoded.sha256, decoded.reasons, strict=True)
-    for item, (group, sha256, reason) in zip(listed, contents, strict=True):
+    items = [item for item in listing.items if not item.reason]
+    rows = zip(decoded.groups, decoded.sha256, decoded.reasons, strict=True)
+    for item, (group, sha256, reason) in zip(items, rows, strict=True):
         samples.append(Sample(item.path, item.label, item.split or "", group, sha256, reason))
     for item in listing.items:
         if item.reason:
             samples.append(Sample(item.path, item.label, "", "", "", item.reason))
-    return samples, decoded.images
+    return samples
