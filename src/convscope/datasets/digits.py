@@ -1,7 +1,7 @@
-"""The data set that comes along: scikit-learn's 1,797 handwritten digits, written out as a folder of PNG files.
+"""The data set of the demonstration: scikit-learn's 1,797 handwritten digits, written as a folder of PNG files.
 
-They are real: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998, the test
-part: 8 x 8 counts from 0 to 16.
+Their source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998, the test
+set: 8 x 8 values from 0 to 16.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from convscope.datasets.cache import explain_os_errors
 from convscope.errors import MissingExtra
 from convscope.files import staged_folder
 
 SIZE = 8
-HIGHEST = 16
+MAX_VALUE = 16
 
 
 def write_digits(folder: Path) -> Path:
-    """Write the digits to `folder/<digit>/<number>.png`, white on black, unless they are there; returns `folder`."""
+    """Write the digits to `folder/<digit>/<number>.png`, white on black, unless `folder` exists; returns `folder`.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+        CacheError: they cannot be written.
+    """
     if folder.is_dir():
         return folder
     try:
@@ -27,10 +33,10 @@ def write_digits(folder: Path) -> Path:
     except ModuleNotFoundError:
         raise MissingExtra(command="convscope demo", module="sklearn", extra="train") from None
     digits = load_digits()
-    with staged_folder(folder, keep_existing=lambda: True) as staged:
+    with explain_os_errors(folder.parent), staged_folder(folder, keep_existing=lambda: True) as staged:
         for number, (image, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
-            place = staged / str(digit)
-            place.mkdir(exist_ok=True)
-            pixels = np.round(image * (255 / HIGHEST)).astype(np.uint8)
-            Image.fromarray(pixels).save(place / f"{number:04d}.png")
+            class_folder = staged / str(digit)
+            class_folder.mkdir(exist_ok=True)
+            pixels = np.round(image * (255 / MAX_VALUE)).astype(np.uint8)
+            Image.fromarray(pixels).save(class_folder / f"{number:04d}.png")
     return folder

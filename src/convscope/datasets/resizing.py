@@ -1,4 +1,4 @@
-"""The decoded images of a cache at a smaller size, made once and kept beside them."""
+"""The decoded images of a cache at a smaller size: resized once, and kept beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from convscope.datasets.memory_map import Reader
+from convscope.datasets.cache import explain_os_errors
+from convscope.datasets.memory_map import RowReader
 from convscope.environment import available_cores
 from convscope.files import open_atomic
 from convscope.progress import progress
@@ -20,54 +21,66 @@ from convscope.progress import progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CHUNK_PIXELS = 2**20  # that a thread scales in one go: 64 images of 128 pixels
-AT_ONCE = 1024  # images that are read before their memory may be given back
+CHUNK_PIXELS = 2**20  # that a thread resizes at once: 64 images of 128 pixels
+READ_IMAGES = 1024  # that are read before their memory is released
 
 
-def images_at(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The same images, (n, size, size, channels) uint8, as a memory map; scaled now if they were not before.
+def resize_images(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The same images at a smaller size; of a memory map they are resized once, and kept in a file beside its own.
 
     Args:
-        images: (n, s, s, channels) uint8; a memory map, whose file the scaled ones are kept beside, or a plain array.
-        size: at most s.
+        images: (n, s, s, channels) uint8: a memory map, or a plain array.
+        size: of the result, at most s.
+
+    Returns: (n, size, size, channels) uint8: a memory map of a memory map.
+
+    Raises:
+        CacheError: the resized images cannot be written.
     """
     if size == images.shape[1]:
         return images
     shape = (len(images), size, size, images.shape[3])
-    source = file_of(images)
+    source = memory_map_file(images)
     if source is None:
-        return np.concatenate(list(_scaled(images, size))) if len(images) else np.empty(shape, np.uint8)
-    file = source.with_name(f"images-{size}.uint8")
-    if not file.exists() or file.stat().st_size != np.prod(shape):
-        with open_atomic(file) as whole, progress(f"scaling to {size} pixels", len(images), unit="images") as bar:
-            for chunk in _scaled(images, size):
-                whole.write(chunk.tobytes())
-                bar.advance(len(chunk))
-    return np.memmap(file, np.uint8, mode="r", shape=shape)
+        return np.concatenate(list(_resized_chunks(images, size))) if len(images) else np.empty(shape, np.uint8)
+    path = source.with_name(f"images-{size}.uint8")
+    with explain_os_errors(path.parent):
+        if not path.exists() or path.stat().st_size != np.prod(shape):
+            with open_atomic(path) as file, progress(f"resizing to {size} pixels", len(images), unit="images") as bar:
+                for chunk in _resized_chunks(images, size):
+                    file.write(chunk.tobytes())
+                    bar.advance(len(chunk))
+        return np.memmap(path, np.uint8, mode="r", shape=shape)
 
 
-def file_of(images: NDArray[np.uint8]) -> Path | None:
-    """The file that a memory map shows the whole of; None for some of its images, or other arrays."""
+def memory_map_file(images: NDArray[np.uint8]) -> Path | None:
+    """The file whose complete content a memory map is; None for a slice of one, or another array.
+
+    Raises:
+        CacheError: the file has been removed.
+    """
     if not isinstance(images, np.memmap) or images.filename is None:
         return None
-    file = Path(os.fsdecode(images.filename))
-    return file if file.stat().st_size == images.nbytes else None
+    path = Path(os.fsdecode(images.filename))
+    with explain_os_errors(path.parent):
+        return path if path.stat().st_size == images.nbytes else None
 
 
-def _scaled(images: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
-    reader = Reader(images)
-    chunk = max(1, CHUNK_PIXELS // images.shape[1] ** 2)
+def _resized_chunks(images: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
+    reader = RowReader(images)
+    chunk_images = max(1, CHUNK_PIXELS // images.shape[1] ** 2)
     with ThreadPoolExecutor(available_cores()) as threads:
-        for first in range(0, len(images), AT_ONCE):
-            some = reader[first : first + AT_ONCE]
-            yield from threads.map(partial(_scale_chunk, size=size), np.split(some, range(chunk, len(some), chunk)))
+        for first in range(0, len(images), READ_IMAGES):
+            batch = reader[first : first + READ_IMAGES]
+            chunks = np.split(batch, range(chunk_images, len(batch), chunk_images))
+            yield from threads.map(partial(_resize_chunk, size=size), chunks)
 
 
-def _scale_chunk(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _resize_chunk(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """(n, s, s, c) -> (n, size, size, c), bilinear with antialiasing: to the bit what Pillow makes of each image alone.
 
-    Pillow scales rows, then columns. So all the images go through it at once, first below each other and then beside
-    each other, and no pixel meets one of another image: 1.7 times as fast on two cores (n = 4) as one after the other.
+    Pillow resizes rows, then columns. So all images are resized at once, first below each other and then beside each
+    other, where no pixel mixes with one of another image: 1.7 times as fast on two cores (n = 4) as one by one.
     """
     count, side, _, channels = images.shape
     below = images.reshape(count * side, side, channels)
@@ -78,6 +91,6 @@ def _scale_chunk(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """One image (h, w, c) with 1 or 3 channels -> (height, width, c), or (height, width) for one channel."""
+    """An image (h, w, c) with 1 or 3 channels -> (height, width, c), or (height, width) for one channel."""
     plane = image[..., 0] if image.shape[2] == 1 else image
     return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
