@@ -1,4 +1,4 @@
-"""Listing: every file that claims to be an image is there once, with its class; nothing else goes untold."""
+"""Listing: every file with the suffix of an image is there once, with its class; all others are counted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from sample_images import draw, encode
 from stranger import Stranger
 
-from convscope.datasets.listing import SPLIT_NAMES, Listing, label_of_name, list_folder, tell_ignored
+from convscope.datasets.listing import SPLIT_NAMES, Listing, describe_ignored, label_of_filename, list_folder
 from convscope.errors import FolderError
 
 
 def touch(root: Path, *paths: str) -> Path:
-    """Make empty files: a listing opens none."""
+    """Make empty files: a listing does not open them."""
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).touch()
@@ -34,14 +34,14 @@ def reasons(listing: Listing) -> dict[str, str]:
 
 
 def refusal(data: Path, **options: bool) -> FolderError:
-    """The error that a data set ends with."""
+    """The error of a data set that cannot be listed."""
     with pytest.raises(FolderError) as caught:
         list_folder(data, **options)
     return caught.value
 
 
 def write_manifest(folder: Path, lines: Iterable[str]) -> Path:
-    """A manifest of these lines."""
+    """Write a manifest with these lines."""
     (folder / "images.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder / "images.csv"
 
@@ -49,8 +49,8 @@ def write_manifest(folder: Path, lines: Iterable[str]) -> Path:
 # folders
 
 
-def test_each_folder_is_a_class_however_deep_its_files_are(tmp_path: Path) -> None:
-    """The first folder below the root names the class; folders in it are only places."""
+def test_each_folder_is_a_class_with_all_files_below_it(tmp_path: Path) -> None:
+    """The first folder below the root names the class, at any depth."""
     deep = "cat/" + "a/" * 50 + "x.jpg"
     listing = list_folder(touch(tmp_path, "dog/1.jpg", "cat/b/2.jpg", "cat/3.jpg", deep))
     assert labels(listing) == {"dog/1.jpg": "dog", "cat/b/2.jpg": "cat", "cat/3.jpg": "cat", deep: "cat"}
@@ -61,7 +61,7 @@ def test_each_folder_is_a_class_however_deep_its_files_are(tmp_path: Path) -> No
 
 
 def test_suffixes_of_images_count_in_any_case_and_others_are_counted(tmp_path: Path) -> None:
-    """All eight suffixes, small and large; what else lies there is told by its suffix and never listed."""
+    """All eight suffixes, in lower and upper case; other files are counted by suffix and not listed."""
     images = [f"cat/{n}{suffix}" for n, suffix in enumerate((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"))]
     images += ["cat/a.tif", "cat/b.tiff", "cat/c.JPG", "cat/d.JpEg"]
     listing = list_folder(touch(tmp_path, *images, "cat/notes.txt", "cat/more.TXT", "cat/README", "cat/x.heic"))
@@ -69,12 +69,12 @@ def test_suffixes_of_images_count_in_any_case_and_others_are_counted(tmp_path: P
     assert listing.ignored == {".txt": 2, "file without a suffix": 1, ".heic": 1}
 
 
-def test_hidden_files_and_litter_are_not_there(tmp_path: Path) -> None:
-    """What starts with a dot, notebook checkpoints, and what macOS and Synology leave behind, are no images.
+def test_hidden_files_and_system_folders_are_not_listed(tmp_path: Path) -> None:
+    """Names with a leading dot, notebook checkpoints, and the files that macOS and Synology leave.
 
-    Files whose names are hidden, and else those of images, are counted: a person may look for them.
+    Hidden files with the suffix of an image are counted: the user may miss them.
     """
-    litter = [
+    hidden = [
         ".hidden.jpg",
         "cat/._1.jpg",
         "cat/.ipynb_checkpoints/1-checkpoint.jpg",
@@ -83,13 +83,13 @@ def test_hidden_files_and_litter_are_not_there(tmp_path: Path) -> None:
         "cat/@eaDir/1.jpg/SYNOPHOTO_THUMB_XL.jpg",
         ".cache/1.jpg",
     ]
-    listing = list_folder(touch(tmp_path, "cat/1.jpg", *litter))
+    listing = list_folder(touch(tmp_path, "cat/1.jpg", *hidden))
     assert [item.path for item in listing.items] == ["cat/1.jpg"]
     assert (listing.ignored, listing.empty) == ({"image with a hidden name": 2}, ())
 
 
 @pytest.mark.parametrize(
-    ("ignored", "told"),
+    ("ignored", "expected"),
     [
         ({}, ""),
         ({".txt": 1, ".a b": 2}, "2 .a b, 1 .txt"),
@@ -99,15 +99,17 @@ def test_hidden_files_and_litter_are_not_there(tmp_path: Path) -> None:
         ),
         ({"image with a hidden name": 2}, "2 images with a hidden name"),
         ({".a\x1b": 1}, "1 .a\\x1b"),
+        ({".heic": 1}, "1 .heic: convert to JPEG"),
+        ({".heic": 2, ".txt": 1, ".avif": 1}, "1 .txt; 1 .avif, 2 .heic: convert to JPEG"),
     ],
 )
-def test_what_was_passed_over_is_told(ignored: dict[str, int], told: str) -> None:
-    """One is one and two are two, and no suffix moves the cursor."""
-    assert tell_ignored(ignored) == told
+def test_skipped_files_are_described(ignored: dict[str, int], expected: str) -> None:
+    """In the singular and the plural, with the fix for other image formats; control characters are escaped."""
+    assert describe_ignored(ignored) == expected
 
 
-def test_folders_without_images_are_named_and_no_classes(tmp_path: Path) -> None:
-    """An empty folder, one of empty folders, and one of other files are told; they are no classes."""
+def test_folders_without_images_are_no_classes(tmp_path: Path) -> None:
+    """An empty folder, one of empty folders, and one of other files are listed as empty."""
     touch(tmp_path, "cat/1.jpg", "texts/1.txt")
     (tmp_path / "empty").mkdir()
     (tmp_path / "hollow" / "inner").mkdir(parents=True)
@@ -117,13 +119,13 @@ def test_folders_without_images_are_named_and_no_classes(tmp_path: Path) -> None
 
 
 def test_images_beside_the_class_folders_are_refused(tmp_path: Path) -> None:
-    """An image that is in no folder has no class; it is listed, with that reason."""
+    """An image in no class folder has no class; it is listed with that reason."""
     listing = list_folder(touch(tmp_path, "cat/1.jpg", "dog/1.jpg", "2.jpg"))
     assert reasons(listing) == {"2.jpg": "in no class folder"}
 
 
-def test_the_order_is_that_of_the_names_and_not_of_the_disk(tmp_path: Path) -> None:
-    """Two folders that were filled in another order list alike."""
+def test_the_order_is_that_of_the_paths_and_not_of_the_disk(tmp_path: Path) -> None:
+    """Two folders that were filled in another order have equal listings."""
     paths = [f"{name}/{number}.jpg" for name in "abc" for number in range(20)]
     one = list_folder(touch(tmp_path / "one", *paths))
     other = list_folder(touch(tmp_path / "other", *reversed(paths)))
@@ -144,8 +146,8 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", [".", "..", "../..", "../../..", "/"])
-def test_links_that_lead_back_up_are_left(target: str, tmp_path: Path) -> None:
-    """A link to its own folder, to the root, or to anything above is not walked: other classes would come in."""
+def test_links_to_parents_are_skipped(target: str, tmp_path: Path) -> None:
+    """A link to its folder, to the root, or to a parent of it is not followed: it would include other classes."""
     touch(tmp_path, "data/cat/deep/1.jpg", "data/dog/2.jpg", "beside/3.jpg")
     (tmp_path / "data" / "cat" / "deep" / "up").symlink_to(target)
     listing = list_folder(tmp_path / "data")
@@ -154,7 +156,7 @@ def test_links_that_lead_back_up_are_left(target: str, tmp_path: Path) -> None:
 
 
 def test_a_class_that_links_to_the_root_is_empty(tmp_path: Path) -> None:
-    """`all -> .` is no class of everything."""
+    """`all -> .` is not a class of all images."""
     touch(tmp_path, "cat/1.jpg")
     (tmp_path / "all").symlink_to(".")
     listing = list_folder(tmp_path)
@@ -162,8 +164,8 @@ def test_a_class_that_links_to_the_root_is_empty(tmp_path: Path) -> None:
     assert listing.empty == ("all",)
 
 
-def test_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
-    """A circle of two is walked once around."""
+def test_folders_that_link_to_each_other_are_followed_once(tmp_path: Path) -> None:
+    """A circle of two folders ends."""
     touch(tmp_path, "x/1.jpg", "y/2.jpg", "data/cat/0.jpg")
     (tmp_path / "x" / "y").symlink_to(tmp_path / "y")
     (tmp_path / "y" / "x").symlink_to(tmp_path / "x")
@@ -173,8 +175,8 @@ def test_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
     assert listing.ignored == {"folder linked in a circle": 1}
 
 
-def test_broken_links_are_listed_as_what_they_claim_to_be(tmp_path: Path) -> None:
-    """A broken link named like an image is listed, to be refused when it is read; others are no images."""
+def test_broken_links_are_listed_by_suffix(tmp_path: Path) -> None:
+    """A broken link with the suffix of an image is listed, and refused when it is read; others are skipped."""
     touch(tmp_path, "cat/1.jpg")
     for name, target in (("broken.jpg", "gone.jpg"), ("loop.jpg", "loop.jpg"), ("folder", "gone"), ("self", "self")):
         (tmp_path / "cat" / name).symlink_to(target)
@@ -187,22 +189,22 @@ def test_broken_links_are_listed_as_what_they_claim_to_be(tmp_path: Path) -> Non
 
 
 def test_unreadable_folders_are_refused_by_name(stranger: Stranger) -> None:
-    """A class, and a folder in a class, that may not be read: one row each, with the class that it is of."""
+    """A class folder, and a folder in one, without permission to read: one row each, with the class."""
     root = touch(stranger.folder, "cat/1.jpg", "cat/locked/2.jpg", "dog/3.jpg")
     (root / "cat" / "locked").chmod(0)
     (root / "dog").chmod(0)
     with stranger.rights():
         listing = list_folder(root)
     assert labels(listing) == {"cat/1.jpg": "cat"}
-    lost = {item.path: (item.label, item.reason) for item in listing.items if item.reason}
+    unreadable = {item.path: (item.label, item.reason) for item in listing.items if item.reason}
     reason = "folder without permission to read"
-    assert lost == {"cat/locked": ("cat", reason), "dog": ("dog", reason)}
+    assert unreadable == {"cat/locked": ("cat", reason), "dog": ("dog", reason)}
     assert listing.empty == ()
 
 
 @pytest.mark.parametrize("locked", ["train", "test"])
 def test_an_unreadable_split_is_an_error(locked: str, stranger: Stranger) -> None:
-    """Without one of its splits a data set is another data set."""
+    """Without one of its splits it would be another data set."""
     root = touch(stranger.folder, "train/cat/1.jpg", "test/cat/2.jpg")
     (root / locked).chmod(0)
     with stranger.rights():
@@ -210,7 +212,7 @@ def test_an_unreadable_split_is_an_error(locked: str, stranger: Stranger) -> Non
 
 
 def test_an_unreadable_root_is_an_error(stranger: Stranger) -> None:
-    """It is said that permission is what lacks, also where only the folder above is locked."""
+    """The reason is the missing permission; below a folder without it, nothing is found."""
     root = touch(stranger.folder, "data/cat/1.jpg") / "data"
     root.chmod(0)
     with stranger.rights():
@@ -221,19 +223,19 @@ def test_an_unreadable_root_is_an_error(stranger: Stranger) -> None:
 # names
 
 
-def test_class_names_are_equal_however_they_are_composed(tmp_path: Path) -> None:
-    """`café` in one code point or in two is one class; the paths stay what they are on the disk."""
-    whole, parts = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
-    listing = list_folder(touch(tmp_path, f"{whole}/1.jpg", f"{parts}/2.jpg", "狗/3 号.jpg"))
-    assert labels(listing) == {f"{whole}/1.jpg": whole, f"{parts}/2.jpg": whole, "狗/3 号.jpg": "狗"}
+def test_class_names_are_compared_in_nfc(tmp_path: Path) -> None:
+    """`café` with a composed or a decomposed é is one class; the paths are those on the disk."""
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    listing = list_folder(touch(tmp_path, f"{composed}/1.jpg", f"{decomposed}/2.jpg", "狗/3 号.jpg"))
+    assert labels(listing) == {f"{composed}/1.jpg": composed, f"{decomposed}/2.jpg": composed, "狗/3 号.jpg": "狗"}
 
 
-def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    """A file or class whose name is not UTF-8 could not be written into any table, and says so."""
+def test_names_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    """They could not be written to a table; that is the reason."""
     for path in (b"cat/1\xff.jpg", b"\xe9/2.jpg", b"cat/ok.jpg"):
-        place = os.path.join(os.fsencode(tmp_path), path)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        open(place, "wb").close()
+        file = os.path.join(os.fsencode(tmp_path), path)
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        open(file, "wb").close()
     listing = list_folder(tmp_path)
     assert labels(listing) == {"cat/ok.jpg": "cat"}
     assert reasons(listing) == {"cat/1\udcff.jpg": "its name is not UTF-8", "\udce9/2.jpg": "its name is not UTF-8"}
@@ -241,7 +243,7 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_control_characters_in_names_are_kept(tmp_path: Path) -> None:
-    """A name with a line break, a tab or a bell is a name."""
+    """A line break, a tab or a bell does not change a path."""
     names = ["a\nb.jpg", "a\rb.jpg", "tab\t.jpg", "bell\a.jpg", " .jpg", 'quo"te,.jpg', "-n.jpg"]
     listing = list_folder(touch(tmp_path, *(f"cat/{name}" for name in names)))
     assert set(labels(listing)) == {f"cat/{name}" for name in names}
@@ -249,7 +251,7 @@ def test_control_characters_in_names_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hundred_thousand_files_are_listed(tmp_path: Path) -> None:
-    """Many files are listed, each once, without being opened."""
+    """Each once, without being opened."""
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         for number in range(50_000):
@@ -259,7 +261,7 @@ def test_a_hundred_thousand_files_are_listed(tmp_path: Path) -> None:
     assert listing.classes == ("cat", "dog")
 
 
-# splits that the person made
+# given splits
 
 
 @pytest.mark.parametrize("name", [*SPLIT_NAMES, "Train", "VAL", "Test"])
@@ -272,25 +274,25 @@ def test_split_folders_are_known_by_their_usual_names(name: str, tmp_path: Path)
 
 
 def test_train_alone_is_a_split(tmp_path: Path) -> None:
-    """A root that holds nothing but `train` with folders is a data set whose other splits are to be dealt."""
+    """A root with only a folder `train` of class folders is a data set whose other splits are to be assigned."""
     listing = list_folder(touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg"))
     assert [(item.label, item.split) for item in listing.items] == [("cat", "train"), ("dog", "train")]
 
 
 @pytest.mark.parametrize("other", ["plane", "testing", "validate"])
 def test_a_class_may_be_called_train(other: str, tmp_path: Path) -> None:
-    """`train` beside folders that are no splits is a class of trains, with folders in it or without."""
+    """`train` beside folders that are no splits is a class, with or without folders in it."""
     listing = list_folder(touch(tmp_path, "train/steam/1.jpg", "train/2.jpg", f"{other}/3.jpg"))
     assert labels(listing) == {"train/steam/1.jpg": "train", "train/2.jpg": "train", f"{other}/3.jpg": other}
 
 
 def test_classes_may_be_called_train_and_test(tmp_path: Path) -> None:
-    """Split names that hold images and no folders are classes."""
+    """Folders with the names of splits that have images and no folders are classes."""
     listing = list_folder(touch(tmp_path, "train/1.jpg", "test/2.jpg"))
     assert labels(listing) == {"train/1.jpg": "train", "test/2.jpg": "test"}
 
 
-def test_what_lies_beside_the_splits_is_told(tmp_path: Path) -> None:
+def test_folders_and_files_beside_the_splits_are_reported(tmp_path: Path) -> None:
     """Other folders are counted, images in no class are refused, empty classes are named with their split."""
     touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "val/cat/3.jpg", "extra/cat/4.jpg", "5.jpg", "test/6.jpg")
     (tmp_path / "val" / "dog").mkdir()
@@ -304,7 +306,7 @@ def test_what_lies_beside_the_splits_is_told(tmp_path: Path) -> None:
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_the_real_splits_are_found(cifar10: Path) -> None:
-    """CIFAR-10 as it lies on the disk: ten classes in train and test, nothing refused or passed over."""
+    """CIFAR-10 as it is on the disk: ten classes in train and test, nothing refused or skipped."""
     listing = list_folder(cifar10)
     assert len(listing.classes) == 10
     assert {item.split for item in listing.items} == {"train", "test"}
@@ -314,8 +316,8 @@ def test_the_real_splits_are_found(cifar10: Path) -> None:
 # manifests
 
 
-def test_a_manifest_names_files_classes_and_splits(tmp_path: Path) -> None:
-    """Paths are relative to the manifest; splits may have any of their names, or none; other columns do not matter."""
+def test_a_manifest_has_files_classes_and_splits(tmp_path: Path) -> None:
+    """Paths are relative to the manifest; splits may have any of their names, or none; other columns are ignored."""
     lines = ["label,path,who,split", "cat,a/1.jpg,me,train", "dog,/b/2.jpg,,VALID", '"cat, fat", c.jpg ,you,']
     listing = list_folder(write_manifest(tmp_path, lines))
     assert [(item.path, item.label, item.split) for item in listing.items] == [
@@ -331,13 +333,13 @@ def test_a_manifest_names_files_classes_and_splits(tmp_path: Path) -> None:
     "content", ["path,label\na.jpg,cat", "path,label\r\na.jpg,cat\r\n", "\ufeffpath,label\na.jpg,cat\n"]
 )
 def test_a_manifest_may_come_from_any_program(content: str, tmp_path: Path) -> None:
-    """Excel's line ends and byte order mark, and a last line without an end, are read."""
+    """With the line ends and the byte order mark of Excel, or without an end of the last line."""
     (tmp_path / "m.csv").write_bytes(content.encode())
     assert labels(list_folder(tmp_path / "m.csv")) == {"a.jpg": "cat"}
 
 
-def test_rows_that_say_nothing_are_refused(tmp_path: Path) -> None:
-    """A row without path or label, and one that was there before, keep their place and have their reason."""
+def test_incomplete_and_repeated_rows_are_refused(tmp_path: Path) -> None:
+    """A row without path or label, and a repeated one, are listed in order, with the reason."""
     lines = ["path,label", "1.jpg,cat", ",cat", "2.jpg,", "3.jpg", "1.jpg,cat", "1.jpg,dog"]
     listing = list_folder(write_manifest(tmp_path, lines))
     assert [item.reason for item in listing.items] == [
@@ -346,7 +348,7 @@ def test_rows_that_say_nothing_are_refused(tmp_path: Path) -> None:
         "no label",
         "no label",
         "listed already in line 2",
-        "",  # another label: a contradiction, which the content tells
+        "",  # another label: refused when the contents are compared
     ]
 
 
@@ -366,13 +368,13 @@ def test_rows_that_say_nothing_are_refused(tmp_path: Path) -> None:
         (encode(draw("disc", 16, 0)), "cannot be read as CSV"),
     ],
 )
-def test_a_wrong_manifest_is_refused_with_what_is_wrong(content: bytes, found: str, tmp_path: Path) -> None:
-    """Empty, without rows, other columns, an unknown split, another encoding, or no table at all."""
+def test_an_invalid_manifest_is_an_error_with_the_reason(content: bytes, found: str, tmp_path: Path) -> None:
+    """Empty, without rows, with other columns, an unknown split or another encoding, or not CSV."""
     (tmp_path / "images.csv").write_bytes(content)
     assert found in refusal(tmp_path / "images.csv").found
 
 
-# names that tell the class
+# classes from file names
 
 
 @pytest.mark.parametrize(
@@ -393,13 +395,13 @@ def test_a_wrong_manifest_is_refused_with_what_is_wrong(content: bytes, found: s
         ("cat.0.1a.jpg", None),
     ],
 )
-def test_a_name_tells_its_class_before_its_number(name: str, label: str | None) -> None:
-    """What stands before the last number is the class, if it has a letter; a name without a number tells nothing."""
-    assert label_of_name(name) == label
+def test_the_class_is_the_text_before_the_number(name: str, label: str | None) -> None:
+    """If it has a letter; a name without a number has no class."""
+    assert label_of_filename(name) == label
 
 
-def test_flat_names_are_labels_when_asked_for(tmp_path: Path) -> None:
-    """Kaggle's layout: files in one folder, or in folders that mean nothing; names without a class are refused."""
+def test_file_names_are_labels_with_label_from_name(tmp_path: Path) -> None:
+    """Kaggle's layout: files in one folder, or in folders that are no classes; names without a class are refused."""
     listing = list_folder(touch(tmp_path, "cat.0.jpg", "dog.1.jpg", "more/dog.2.jpg", "17.jpg"), label_from_name=True)
     assert labels(listing) == {"cat.0.jpg": "cat", "dog.1.jpg": "dog", "more/dog.2.jpg": "dog"}
     assert reasons(listing) == {"17.jpg": "no class in its name"}
@@ -408,8 +410,8 @@ def test_flat_names_are_labels_when_asked_for(tmp_path: Path) -> None:
 # nothing to list
 
 
-def test_no_images_is_an_error_that_says_what_is_there(tmp_path: Path) -> None:
-    """Nothing at the path, an empty folder, other files, images that are all refused: each is said."""
+def test_no_images_is_an_error_that_names_what_is_there(tmp_path: Path) -> None:
+    """Nothing at the path, an empty folder, other files: each has its text."""
     assert f"no folder at {tmp_path / 'gone'}" in refusal(tmp_path / "gone").found
     assert "no folder at" in refusal(tmp_path / "nul\0").found
     assert "no folder at" in refusal(tmp_path / ("long" * 100)).found
@@ -418,10 +420,10 @@ def test_no_images_is_an_error_that_says_what_is_there(tmp_path: Path) -> None:
     assert refusal(tmp_path).found == f"no images in {tmp_path} (1 .pdf, 2 .txt)"
 
 
-def test_images_in_one_heap_are_met_with_advice(tmp_path: Path) -> None:
-    """Loose images: folders are asked for, and the flag is offered only if their names tell a class."""
+def test_images_without_class_folders_are_an_error(tmp_path: Path) -> None:
+    """The fix is to make class folders; `label_from_name` is proposed only if the names have a class."""
     error = refusal(touch(tmp_path, "1.jpg", "2.jpg"))
     assert "2 images in" in error.found
-    assert "--label-from-name" not in error.fix
-    assert "--label-from-name" in refusal(touch(tmp_path, "cat.3.jpg")).fix
+    assert "label_from_name=True" not in error.fix
+    assert "label_from_name=True" in refusal(touch(tmp_path, "cat.3.jpg")).fix
     assert "no class in its name" in refusal(touch(tmp_path / "more", "4.jpg"), label_from_name=True).found

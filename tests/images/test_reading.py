@@ -1,4 +1,4 @@
-"""Images: read right, upright and whole, whatever the file, or refused with the reason."""
+"""Images: read correctly, upright and completely, whatever the file, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from convscope.errors import ImageRefused
 from convscope.images.reading import MAX_BYTES, decoding_work, read_bytes, read_image
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "WEBP")
-# what each value of the EXIF tag says has to be done to the pixels, in NumPy's words
+# what each value of the EXIF tag asks to be done to the pixels, in NumPy
 UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     1: lambda image: image,
     2: lambda image: image[:, ::-1],
@@ -49,7 +49,7 @@ UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 def difference(one: Pixels, other: Pixels) -> int:
-    """The largest difference of any value."""
+    """The largest difference between two values."""
     return int(np.abs(one.astype(np.int32) - other).max())
 
 
@@ -61,8 +61,8 @@ def refusal(source: Path | bytes) -> str:
 
 
 @pytest.mark.parametrize("format", LOSSLESS)
-def test_pixels_come_as_they_were_written(format: str) -> None:
-    """A lossless file of the right size gives exactly its pixels, and grey of it when one channel is asked for."""
+def test_pixels_are_as_they_were_written(format: str) -> None:
+    """A lossless file of the right size gives exactly its pixels, and its grey values where one channel is wanted."""
     image = draw("disc", 40, 1)
     data = encode(image, format, **exact(format))
     np.testing.assert_array_equal(read_image(data, size=40), image)
@@ -71,7 +71,7 @@ def test_pixels_come_as_they_were_written(format: str) -> None:
 
 
 def test_the_content_counts_and_not_the_suffix(tmp_path: Path) -> None:
-    """A PNG that is called .jpg is read as the PNG that it is."""
+    """A PNG that is named .jpg is read as a PNG."""
     image = draw("ring", 20, 1)
     (tmp_path / "photo.jpg").write_bytes(encode(image))
     np.testing.assert_array_equal(read_image(tmp_path / "photo.jpg", size=20), image)
@@ -79,10 +79,10 @@ def test_the_content_counts_and_not_the_suffix(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_a_turned_photo_is_upright(orientation: int, format: str) -> None:
-    """All eight values of the EXIF tag, in each format that has it, turn the pixels once and exactly."""
+def test_a_rotated_photo_is_upright(orientation: int, format: str) -> None:
+    """All eight values of the EXIF tag, in each format that has it, transpose the pixels once and exactly."""
     image = np.zeros((24, 40, 3), np.uint8)
-    image[:8, :, 0], image[:, :24, 1] = 255, 255  # no two of the eight turns look the same
+    image[:8, :, 0], image[:, :24, 1] = 255, 255  # no two of the eight orientations look the same
     upright = UPRIGHT[orientation](image)
     read = read_image(tagged(image, orientation, format), size=40, fit="pad")
     margin = (40 - 24) // 2
@@ -91,33 +91,33 @@ def test_a_turned_photo_is_upright(orientation: int, format: str) -> None:
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_a_nonsense_orientation_turns_nothing(orientation: int) -> None:
+def test_an_invalid_orientation_changes_nothing(orientation: int) -> None:
     """A value that no camera writes leaves the pixels as they are."""
     image = draw("bar", 32, 3)
     np.testing.assert_array_equal(read_image(tagged(image, orientation, "PNG"), size=32), image)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning", "ignore:Truncated:UserWarning")
-def test_a_damaged_exif_block_is_no_reason_to_refuse() -> None:
-    """The pixels are right even if the block beside them is broken."""
+def test_a_damaged_exif_block_does_not_refuse_an_image() -> None:
+    """The pixels are read even if the EXIF block is damaged."""
     image = draw("bar", 32, 3)
-    whole = read_image(tagged(image, 6), size=32)
+    expected = read_image(tagged(image, 6), size=32)
     text = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04top\0" + bytes(4)  # where a number should be
     for broken in (text, b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0"):
         read = read_image(encode(image, "JPEG", exif=broken, **exact("JPEG")), size=32)
-        np.testing.assert_array_equal(np.rot90(read, -1), whole)
+        np.testing.assert_array_equal(np.rot90(read, -1), expected)
 
 
 def test_transparency_becomes_white() -> None:
-    """An alpha channel is composited on white: each value is its share of the colour and the rest of white."""
+    """An alpha channel is composited on white."""
     random = np.random.default_rng(0)
     image = random.integers(256, size=(16, 16, 4), dtype=np.uint8)
     image[0, :, 3], image[1, :, 3] = 0, 255
     alpha = image[..., 3:].astype(float) / 255
-    wanted = np.round(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    expected = np.round(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
     for format in ("PNG", "WEBP", "TIFF"):
         read = read_image(encode(image, format, **exact(format)), size=16)
-        assert difference(read, wanted) <= 1
+        assert difference(read, expected) <= 1
         assert (read[0] == 255).all()
         np.testing.assert_array_equal(read[1], image[1, :, :3])
 
@@ -134,10 +134,10 @@ def test_transparency_becomes_white() -> None:
         ("RGBA", (5, 6, 7, 0), None),
     ],
 )
-def test_every_kind_of_transparency_is_known(
+def test_every_kind_of_transparency_becomes_white(
     mode: str, color: int | tuple[int, ...], transparency: int | bytes | tuple[int, ...] | None
 ) -> None:
-    """A colour that stands for transparent, a palette's alpha, and grey with alpha all come out white."""
+    """A colour that means transparent, the alpha of a palette, and grey with alpha."""
     options = {} if transparency is None else {"transparency": transparency}
     data = encode(Image.new(mode, (4, 4), color), "PNG", **options)
     for channels in (1, 3):
@@ -165,7 +165,7 @@ def _big_endian(values: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> Ima
 @pytest.mark.parametrize(
     ("ink", "color"), [((0, 0, 0, 0), (255, 255, 255)), ((255, 0, 0, 0), (0, 255, 255)), ((0, 0, 0, 255), (0, 0, 0))]
 )
-def test_print_colours_become_screen_colours(ink: tuple[int, ...], color: tuple[int, ...]) -> None:
+def test_cmyk_becomes_rgb(ink: tuple[int, ...], color: tuple[int, ...]) -> None:
     """CMYK: no ink is white, cyan ink is cyan, black ink is black; the same in JPEG and TIFF."""
     for format in ("JPEG", "TIFF"):
         data = encode(Image.new("CMYK", (16, 16), ink), format)
@@ -179,28 +179,28 @@ def test_grey_and_bilevel_have_equal_channels() -> None:
     grey = draw("disc", 16, 0)[..., 0]
     for image in (Image.fromarray(grey), Image.fromarray(grey > 128)):
         read = read_image(encode(image), size=16)
-        wanted = np.asarray(image.convert("L"))
-        np.testing.assert_array_equal(read, np.repeat(wanted[..., None], 3, axis=2))
+        expected = np.asarray(image.convert("L"))
+        np.testing.assert_array_equal(read, np.repeat(expected[..., None], 3, axis=2))
 
 
 def test_a_palette_becomes_its_colours() -> None:
-    """A palette image reads as the colours that it stands for."""
-    wanted = np.asarray(Image.fromarray(NOISE_IMAGE).quantize(16, dither=Image.Dither.NONE).convert("RGB"))
+    """A palette image is read as the colours of its palette."""
+    expected = np.asarray(Image.fromarray(NOISE_IMAGE).quantize(16, dither=Image.Dither.NONE).convert("RGB"))
     for format in ("PNG", "GIF", "BMP", "TIFF"):
         read = read_image(palette(NOISE_IMAGE, format), size=31, fit="pad")
-        np.testing.assert_array_equal(read[4:28], wanted)
+        np.testing.assert_array_equal(read[4:28], expected)
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
 def test_an_animation_is_its_first_frame(format: str) -> None:
-    """What comes after the first frame or page is not looked at."""
+    """Later frames and pages are not read."""
     first, second = np.full((9, 9, 3), 200, np.uint8), np.full((9, 9, 3), 20, np.uint8)
     options = exact("JPEG" if format == "MPO" else format)
     assert difference(read_image(animation([first, second], format, **options), size=9), first) <= 1
 
 
-def test_stretch_pad_and_crop_make_the_square() -> None:
-    """Stretching keeps all of it, padding adds white above and below, cropping keeps the middle."""
+def test_stretch_pad_and_crop_make_a_square() -> None:
+    """Stretching keeps the complete image, padding adds white above and below, cropping keeps the middle."""
     image = np.zeros((20, 40, 3), np.uint8)
     image[:, 10:30] = 100  # the middle
     data = encode(image)
@@ -219,24 +219,24 @@ def test_every_proportion_fits(width: int, height: int, size: int, fit: str) -> 
     data = encode(Image.new("RGB", (width, height), (10, 20, 30)))
     read = read_image(data, size=size, fit=fit)  # type: ignore[arg-type]
     assert read.shape == (size, size, 3)
-    own = (read == (10, 20, 30)).all(axis=2)
-    assert own.any()
-    assert own.all() or (fit == "pad" and (read[~own] == 255).mean() > 0.4)
+    is_image = (read == (10, 20, 30)).all(axis=2)
+    assert is_image.any()
+    assert is_image.all() or (fit == "pad" and (read[~is_image] == 255).mean() > 0.4)
 
 
-def test_a_large_jpeg_looks_the_same_though_decoded_small() -> None:
-    """Decoding at a half, a quarter or an eighth gives what decoding whole and shrinking gives, nearly."""
+def test_a_large_jpeg_that_is_decoded_small_looks_the_same() -> None:
+    """Decoding at 1/2, 1/4 or 1/8 is nearly the same as decoding at full size and resizing."""
     photo = Image.fromarray(draw("ring", 300, 5))
     for side in (300, 700, 1300):
         data = encode(photo.resize((side, side)), "JPEG", quality=95)
-        whole = np.asarray(Image.open(io.BytesIO(data)).resize((64, 64), Image.Resampling.BILINEAR))
+        full = np.asarray(Image.open(io.BytesIO(data)).resize((64, 64), Image.Resampling.BILINEAR))
         small = read_image(data, size=64)
-        assert np.abs(small.astype(int) - whole).mean() < 1.5
-        assert np.abs(small.astype(int) - np.rot90(whole)).mean() > 5  # the measure sees differences
+        assert np.abs(small.astype(int) - full).mean() < 1.5
+        assert np.abs(small.astype(int) - np.rot90(full)).mean() > 5  # the measure can fail
 
 
 @pytest.mark.parametrize("name", refused_files())
-def test_what_is_no_usable_image_is_refused_with_its_reason(name: str, tmp_path: Path) -> None:
+def test_an_unusable_image_is_refused_with_its_reason(name: str, tmp_path: Path) -> None:
     """Each kind of bad file has its reason, the same from a path and from bytes."""
     data, reason = refused_files()[name]
     (tmp_path / name).write_bytes(data)
@@ -244,7 +244,7 @@ def test_what_is_no_usable_image_is_refused_with_its_reason(name: str, tmp_path:
 
 
 def test_files_that_cannot_be_read_are_refused_with_the_reason(tmp_path: Path) -> None:
-    """Missing, a broken or circular link, a folder, a pipe, a name that no file has: none waits or raises else."""
+    """Missing, a broken or circular link, a folder, a pipe, an invalid name: none blocks or raises another error."""
     (tmp_path / "broken.jpg").symlink_to("nowhere.jpg")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "folder.jpg").mkdir()
@@ -265,16 +265,16 @@ def test_files_that_cannot_be_read_are_refused_with_the_reason(tmp_path: Path) -
 
 
 def test_a_file_without_permission_is_refused(stranger: Stranger) -> None:
-    """Who may not read a file is told so."""
-    place = stranger.folder / "photo.png"
-    place.write_bytes(VARIED["png"])
-    place.chmod(0)
+    """The reason is the missing permission."""
+    file = stranger.folder / "photo.png"
+    file.write_bytes(VARIED["png"])
+    file.chmod(0)
     with stranger.rights():
-        assert refusal(place) == "no permission to read"
+        assert refusal(file) == "no permission to read"
 
 
-def test_a_file_over_the_cap_is_not_read(tmp_path: Path) -> None:
-    """A file that is too large is refused by its size; one byte less is looked at."""
+def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
+    """A file that is too large is refused by its size; one byte less is read."""
     with (tmp_path / "large.jpg").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     assert refusal(tmp_path / "large.jpg") == "over 64 MB"
@@ -283,15 +283,15 @@ def test_a_file_over_the_cap_is_not_read(tmp_path: Path) -> None:
     assert refusal(bytes(MAX_BYTES + 1)) == "over 64 MB"
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # no error outside of these tests
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # only tests turn warnings into errors
 @pytest.mark.parametrize("side", [9_460, 12_000, 13_400, 50_000, 2**31 - 1])
 def test_a_bomb_is_refused_by_its_header(side: int) -> None:
-    """Just over the cap, around twice the cap, where Pillow itself refuses, and at the format's end."""
+    """Just over the limit, around twice the limit, where Pillow itself refuses, and at the largest of the format."""
     assert refusal(bomb(side, side)) == "over 89,478,485 pixels"
 
 
-def test_a_bomb_of_text_is_refused_as_such() -> None:
-    """A PNG may carry compressed text; more than a megabyte of it is not unpacked, and the pixels are not to blame."""
+def test_a_text_bomb_is_refused_as_such() -> None:
+    """A PNG may hold compressed text; more than a megabyte of it is not decompressed, and the reason names it."""
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", "a" * 3_000_000, zip=True)
     file = io.BytesIO()
@@ -299,13 +299,13 @@ def test_a_bomb_of_text_is_refused_as_such() -> None:
     assert refusal(file.getvalue()) == "too much text beside the pixels"
 
 
-def test_just_under_the_cap_is_no_bomb() -> None:
-    """The cap is where it is said to be: one row less is decoded, and found truncated."""
+def test_just_under_the_limit_is_no_bomb() -> None:
+    """With one row less the file is decoded, and found truncated."""
     assert refusal(bomb(9_459, 9_459)) == "truncated"
 
 
 def test_other_kinds_of_files_are_named() -> None:
-    """A damaged image is told from what never was one, and from the formats that phones write."""
+    """The reasons distinguish damaged images, files of another kind, and formats that phones write."""
     avif, video = (b"\0\0\0\x20ftyp" + brand + bytes(100) for brand in (b"avif", b"isom"))
     assert refusal(avif) == "HEIC or AVIF: convert it to JPEG"
     assert refusal(video) == "not an image"
@@ -315,14 +315,14 @@ def test_other_kinds_of_files_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["jpeg", "progressive", "palette", "webp", "bmp", "gif", "tiff", "packed"])
-def test_a_file_cut_anywhere_is_refused_or_lacks_nothing(name: str) -> None:
+def test_a_truncated_file_is_refused_or_complete(name: str) -> None:
     """No prefix of a file is read as another image: it is refused, or only padding was missing."""
     data = VARIED[name]
-    whole = read_image(data, size=16)
+    complete = read_image(data, size=16)
     refused = 0
     for length in range(0, len(data), 7):
         try:
-            np.testing.assert_array_equal(read_image(data[:length], size=16), whole)
+            np.testing.assert_array_equal(read_image(data[:length], size=16), complete)
         except ImageRefused:
             refused += 1
     assert refused > 0.4 * len(data) / 7  # an animation may lose its second frame
@@ -334,11 +334,11 @@ def test_a_file_cut_anywhere_is_refused_or_lacks_nothing(name: str) -> None:
     st.lists(st.tuples(st.integers(0, 5000), st.binary(min_size=1, max_size=4)), min_size=1, max_size=8),
     st.booleans(),
 )
-def test_hostile_bytes_are_refused_or_make_a_square(name: str, wounds: list[tuple[int, bytes]], early: bool) -> None:
-    """A file with bytes overwritten, most of all in its header, gives a full square or one kind of error."""
+def test_hostile_bytes_are_refused_or_make_a_square(name: str, changes: list[tuple[int, bytes]], early: bool) -> None:
+    """A file with bytes overwritten, most of all in its header, gives a full square or `ImageRefused`."""
     data = bytearray(VARIED[name])
-    for place, content in wounds:
-        start = place % (60 if early else len(data))
+    for position, content in changes:
+        start = position % (60 if early else len(data))
         data[start : start + len(content)] = content
     try:
         read = read_image(bytes(data), size=12, fit="crop")
@@ -350,12 +350,12 @@ def test_hostile_bytes_are_refused_or_make_a_square(name: str, wounds: list[tupl
 @settings(max_examples=50)
 @given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF"]), st.binary())
 def test_random_bytes_are_refused(start: bytes, rest: bytes) -> None:
-    """Bytes that nobody meant as an image are none, even behind the first bytes of one."""
+    """Even behind the first bytes of an image."""
     assert refusal(start + rest)
 
 
 def test_threads_read_the_same() -> None:
-    """A service that reads in several threads at once gets the same pixels."""
+    """Several threads at once read the same pixels as one."""
     sources = [encode(draw("disc", 32, seed), "JPEG") for seed in range(20)]
     with ThreadPoolExecutor(4) as pool:
         read = list(pool.map(lambda data: read_image(data, size=24), sources))
@@ -363,14 +363,14 @@ def test_threads_read_the_same() -> None:
         np.testing.assert_array_equal(read_image(data, size=24), image)
 
 
-def test_work_is_told_from_the_header() -> None:
-    """Pixels, without decoding any; of a JPEG that is decoded at a fraction a quarter; 0 for what is refused."""
+def test_decoding_work_is_estimated_from_the_header() -> None:
+    """Pixels, without decoding any; a quarter of them for a JPEG that is decoded at a fraction; 0 for refused files."""
     image = Image.new("RGB", (200, 100))
     for name in ("PNG", "WEBP", "BMP", "GIF", "TIFF"):
         assert decoding_work(encode(image, name)) == 20_000
     assert decoding_work(encode(image, "JPEG")) == 5_000
     assert decoding_work(encode(image, "JPEG", progressive=True)) == 20_000
     assert decoding_work(encode(image)[:60]) == 20_000
-    with warnings.catch_warnings(action="ignore"):  # Pillow warns of what is refused here
+    with warnings.catch_warnings(action="ignore"):  # Pillow warns about the images that are refused here
         for data in (b"", b"text", bomb(50_000, 50_000), bomb(10_000, 9_000)):
             assert decoding_work(data) == 0

@@ -1,7 +1,7 @@
-"""A folder of images as a Listing: which files there are, of which class, in which split, and what was passed over.
+"""Lists the image files of a data set, with their classes and splits, and counts the files that it skips.
 
-Nothing is opened but a CSV manifest; whether a file really is an image is seen when it is decoded. The order of a
-listing is the order of its paths, so it is the same on every machine.
+No image is opened; whether a file is one is found when it is decoded. A listing is sorted by path, so it is the same on
+every machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from convscope.errors import FolderError
 from convscope.formatting import plural, printable
-from convscope.images.reading import SUFFIXES
+from convscope.images.reading import CONVERTIBLE_SUFFIXES, SUFFIXES
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
@@ -31,12 +31,19 @@ SPLIT_NAMES: Final[dict[str, Split]] = {
     "test": "test",
 }
 NUMBERED = re.compile(r"(.+?)[ ._-]*\(?\d+\)?$")
-PASSED_OVER = (".", "__MACOSX", "@eaDir")  # hidden; copies and thumbnails that macOS and Synology leave beside photos
+HIDDEN_PREFIXES = (".", "__MACOSX", "@eaDir")  # also copies and thumbnails that macOS and Synology leave beside photos
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file that claims to be an image. `split` is None where nobody dealt it; `reason` is "" if it is usable."""
+    """One file with the suffix of an image.
+
+    Attributes:
+        path: relative to the root of the listing.
+        label: the name of its class.
+        split: as the user gave it, or None.
+        reason: why it cannot be used; "" if it can.
+    """
 
     path: str
     label: str
@@ -46,10 +53,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a folder, or a manifest, holds.
+    """The files of a data set.
 
-    `items` have paths relative to `root`, in order; `ignored` counts by kind what was passed over (`tell_ignored`);
-    `empty` names folders that would be classes but hold no image.
+    Attributes:
+        root: the folder that all paths are relative to.
+        items: the image files, sorted by path.
+        ignored: number of skipped files and folders by kind, as `describe_ignored` takes them.
+        empty: class folders without images.
     """
 
     root: Path
@@ -63,17 +73,19 @@ class Listing:
         return tuple(sorted({item.label for item in self.items if not item.reason}))
 
 
-def list_folder(data: Path, *, label_from_name: bool = False) -> Listing:
-    """List the images of a data set.
+def list_folder(data: str | Path, *, label_from_name: bool = False) -> Listing:
+    """List the image files of a data set.
 
     Args:
         data: `DATA/<class>/**`, or `DATA/train/<class>/**` with `val` and `test` beside it, or a CSV manifest with
             the columns `path,label[,split]`, or, with `label_from_name`, a folder of files named like `cat.0.jpg`.
+        label_from_name: whether the class is taken from the name of the file.
 
     Raises:
-        FolderError: there is nothing to list, or it cannot be told which class an image is of.
+        FolderError: there are no images, they have no classes, or something cannot be read.
     """
-    check_there(data)
+    data = Path(data)
+    check_exists(data)
     if os.path.isfile(data):  # unlike Path.is_file, no error where a parent folder may not be read
         return _read_manifest(data)
     walk = Walk(data)
@@ -83,11 +95,11 @@ def list_folder(data: Path, *, label_from_name: bool = False) -> Listing:
     return listing
 
 
-def check_there(data: Path) -> None:
-    """Make sure that there is a folder or a file at `data`; asked before anything that takes time.
+def check_exists(data: Path) -> None:
+    """Make sure that a folder or a file is at `data`, before anything that takes time.
 
     Raises:
-        FolderError: there is none.
+        FolderError: nothing is there.
     """
     if not os.path.isfile(data) and not os.path.isdir(data):
         raise FolderError(
@@ -95,46 +107,59 @@ def check_there(data: Path) -> None:
         )
 
 
-def label_of_name(name: str) -> str | None:
-    """The class that a file's name tells: what stands before its number, as in `cat.0.jpg`; None if nothing does."""
+def label_of_filename(name: str) -> str | None:
+    """The class in the name of a file: the text before its number, as in `cat.0.jpg`; None if there is none."""
     match = NUMBERED.match(Path(name).stem)
-    if match is None or not any(character.isalpha() for character in match[1]):  # `12.jpg` is of no class
+    if match is None or not any(character.isalpha() for character in match[1]):  # `12.jpg` has no class
         return None
     return unicodedata.normalize("NFC", match[1])
 
 
-def tell_ignored(ignored: Mapping[str, int]) -> str:
-    """What was passed over, in words: `2 .txt, 1 folder linked in a circle`; "" where nothing was."""
-    return ", ".join(
-        plural(count, printable(kind), printable(kind if kind.startswith(".") else kind.replace(" ", "s ", 1)))
-        for kind, count in sorted(ignored.items())
-    )
+def describe_ignored(ignored: Mapping[str, int]) -> str:
+    """The skipped files in words: `2 .txt, 1 folder linked in a circle; 1 .heic: convert to JPEG`; "" for none."""
+
+    def count(kind: str, number: int) -> str:
+        many = kind if kind.startswith(".") else kind.replace(" ", "s ", 1)
+        return plural(number, printable(kind), printable(many))
+
+    others = [count(kind, number) for kind, number in sorted(ignored.items()) if kind not in CONVERTIBLE_SUFFIXES]
+    images = [count(kind, number) for kind, number in sorted(ignored.items()) if kind in CONVERTIBLE_SUFFIXES]
+    return "; ".join([", ".join(others)] * bool(others) + [f"{', '.join(images)}: convert to JPEG"] * bool(images))
 
 
 @dataclass(slots=True)
 class Walk:
-    """Visits the image files below a folder, in order, counting what it passes over."""
+    """Visits the image files below a folder, sorted by path, and counts the files that it skips.
+
+    Attributes:
+        root: the folder.
+        ignored: number of skipped files and folders by kind.
+        unreadable: the folders that could not be read.
+    """
 
     root: Path
     ignored: Counter[str] = field(default_factory=Counter)
     unreadable: list[Item] = field(default_factory=list)
 
     def folders(self, inside: str = "") -> list[str]:
-        """The names of the visible sub-folders of `root/inside`."""
+        """The names of the sub-folders of `root/inside` that are not hidden."""
         entries = self._entries(inside, inside)
         return [entry.name for entry in entries if not _is_hidden(entry) and _is_folder(entry)]
 
-    def files(self, inside: str = "", *, label: str, deep: bool = True) -> Iterator[str]:
-        """The relative paths of the image files in `root/inside`; below it too where `deep`."""
-        outermost = (os.path.realpath(self.root),) if inside else ()
-        waiting: list[tuple[str, tuple[str, ...]]] = [(inside, outermost)]  # folders, each with those it is in
-        while waiting:
-            inside, above = waiting.pop()
-            here = os.path.realpath(self.root / inside)
-            if any(os.path.join(folder, "").startswith(os.path.join(here, "")) for folder in above):
-                self.ignored["folder linked in a circle"] += 1  # a symbolic link that leads back up
+    def files(self, inside: str = "", *, label: str, is_recursive: bool = True) -> Iterator[str]:
+        """The paths, relative to `root`, of the image files in `root/inside`, and below it if `is_recursive`.
+
+        `label` is the class of a folder there that cannot be read.
+        """
+        parents: tuple[str, ...] = (os.path.realpath(self.root),) if inside else ()
+        stack: list[tuple[str, tuple[str, ...]]] = [(inside, parents)]  # folders, each with its parents
+        while stack:
+            inside, parents = stack.pop()
+            real_path = os.path.realpath(self.root / inside)
+            if any(os.path.join(parent, "").startswith(os.path.join(real_path, "")) for parent in parents):
+                self.ignored["folder linked in a circle"] += 1  # a symbolic link to a parent
                 continue
-            below: list[tuple[str, tuple[str, ...]]] = []
+            folders: list[tuple[str, tuple[str, ...]]] = []
             for entry in self._entries(inside, label):
                 path = f"{inside}/{entry.name}" if inside else entry.name
                 suffix = os.path.splitext(entry.name)[1].lower()
@@ -142,13 +167,13 @@ class Walk:
                     if suffix in SUFFIXES and not _is_folder(entry):
                         self.ignored["image with a hidden name"] += 1
                 elif _is_folder(entry):
-                    below.append((path, (*above, here)))
+                    folders.append((path, (*parents, real_path)))
                 elif suffix in SUFFIXES:
                     yield path
                 else:
                     self.ignored[suffix or "file without a suffix"] += 1
-            if deep:
-                waiting += reversed(below)
+            if is_recursive:
+                stack += reversed(folders)
 
     def _entries(self, inside: str, label: str) -> list[os.DirEntry[str]]:
         try:
@@ -167,46 +192,50 @@ class Walk:
 
 def _label_by_folder(walk: Walk) -> Listing:
     folders = walk.folders()
-    given = [name for name in folders if name.lower() in SPLIT_NAMES]
-    has_train = any(SPLIT_NAMES[name.lower()] == "train" and walk.folders(name) for name in given)
-    deals = has_train and (len(given) > 1 or given == folders)  # else `train` may be a class, beside `plane`
-    if deals and len(given) < len(folders):
-        walk.ignored["folder beside the splits"] += len(folders) - len(given)
-    sides: list[tuple[Split | None, str]] = [(SPLIT_NAMES[name.lower()], name) for name in given] if deals else []
+    split_folders = [name for name in folders if name.lower() in SPLIT_NAMES]
+    has_train = any(SPLIT_NAMES[name.lower()] == "train" and walk.folders(name) for name in split_folders)
+    # else `train` may be a class, beside `plane`
+    has_splits = has_train and (len(split_folders) > 1 or split_folders == folders)
+    splits: list[tuple[Split | None, str]] = []
+    if has_splits:
+        splits = [(SPLIT_NAMES[name.lower()], name) for name in split_folders]
+    if has_splits and len(split_folders) < len(folders):
+        walk.ignored["folder beside the splits"] += len(folders) - len(split_folders)
     items: list[Item] = []
     empty: list[str] = []
-    for split, inside in [(None, ""), *sides]:
-        loose = walk.files(inside, label="", deep=False)
-        items += [Item(path, "", split, "in no class folder") for path in loose]
-    for split, inside in sides or [(None, "")]:
+    for split, inside in [(None, ""), *splits]:
+        paths = walk.files(inside, label="", is_recursive=False)
+        items += [Item(path, "", split, "in no class folder") for path in paths]
+    for split, inside in splits or [(None, "")]:
         for name in walk.folders(inside):
             folder = f"{inside}/{name}" if inside else name
             label = unicodedata.normalize("NFC", name)
-            paths = list(walk.files(folder, label=label))
-            items += [_named(path, label, split) for path in paths]
-            empty += [folder] * (not paths)
-    for lost in walk.unreadable:
-        if lost.path in given:
+            class_paths = list(walk.files(folder, label=label))
+            items += [_item(path, label, split) for path in class_paths]
+            empty += [folder] * (not class_paths)
+    for item in walk.unreadable:
+        if item.path in split_folders:
             raise FolderError(
-                found=f"{walk.root / lost.path}: {lost.reason}",
+                found=f"{walk.root / item.path}: {item.reason}",
                 expected="splits that can be read",
                 fix="give yourself the permission to read it, or move it away",
             )
-    unreadable = [lost.path for lost in walk.unreadable]
+    unreadable = [item.path for item in walk.unreadable]
     items += walk.unreadable
-    return Listing(walk.root, tuple(items), dict(walk.ignored), tuple(each for each in empty if each not in unreadable))
+    empty = [folder for folder in empty if folder not in unreadable]
+    return Listing(walk.root, tuple(items), dict(walk.ignored), tuple(empty))
 
 
 def _label_by_name(walk: Walk) -> Listing:
     items = list(walk.unreadable)
     for path in walk.files(label=""):
-        label = label_of_name(path.rpartition("/")[2])
-        items.append(_named(path, label) if label else Item(path, "", reason="no class in its name"))
+        label = label_of_filename(path.rpartition("/")[2])
+        items.append(_item(path, label) if label else Item(path, "", reason="no class in its name"))
     return Listing(walk.root, tuple(items), dict(walk.ignored))
 
 
-def _named(path: str, label: str, split: Split | None = None) -> Item:
-    """An item, refused where its name is not text: such a path could not be written into any table and read back."""
+def _item(path: str, label: str, split: Split | None = None) -> Item:
+    """An item, refused where its name is not UTF-8: such a path could not be written to a table and read again."""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
@@ -216,7 +245,7 @@ def _named(path: str, label: str, split: Split | None = None) -> Item:
 
 def _read_manifest(file: Path) -> Listing:
     items: list[Item] = []
-    seen: dict[tuple[str, str], int] = {}
+    lines: dict[tuple[str, str], int] = {}
     for line, row in _manifest_rows(file):
         path, label = row["path"].strip(), unicodedata.normalize("NFC", row["label"].strip())
         name = (row.get("split") or "").strip().lower()
@@ -224,13 +253,13 @@ def _read_manifest(file: Path) -> Listing:
             raise FolderError(
                 found=f"split {name!r} in line {line} of {file}",
                 expected="train, validation, test, or nothing",
-                fix="mend that line",
+                fix="correct that line",
             )
         split = SPLIT_NAMES[name] if name else None
         reason = "no path" if not path else "no label" if not label else ""
-        if not reason and (path, label) in seen:
-            reason = f"listed already in line {seen[path, label]}"
-        seen.setdefault((path, label), line)
+        if not reason and (path, label) in lines:
+            reason = f"listed already in line {lines[path, label]}"
+        lines.setdefault((path, label), line)
         items.append(Item(path, label, split, reason))
     listing = Listing(file.parent, tuple(items), {})
     if not listing.classes:
@@ -264,15 +293,15 @@ def _manifest_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _explain_nothing(listing: Listing) -> FolderError:
-    """No usable image was listed: say which of the usual reasons it is."""
-    loose = [item for item in listing.items if item.reason == "in no class folder"]
-    if loose:
-        fix = "put each class into a folder of its own"
-        if any(label_of_name(Path(item.path).name) for item in loose):
-            fix += ", or pass --label-from-name to take the class from names like cat.0.jpg"
-        found = f"{len(loose):,} images in {listing.root} itself, and none in a sub-folder"
+    """The error for a listing without a usable image, with the most likely reason."""
+    unlabelled = [item for item in listing.items if item.reason == "in no class folder"]
+    if unlabelled:
+        fix = "move the images of each class into its folder"
+        if any(label_of_filename(Path(item.path).name) for item in unlabelled):
+            fix += ", or set `label_from_name=True` to take the class from names like cat.0.jpg"
+        found = f"{len(unlabelled):,} images in {listing.root} itself, and none in a sub-folder"
         return FolderError(found=found, expected="one sub-folder per class", fix=fix)
-    others = tell_ignored(listing.ignored) or "nothing else"
+    others = describe_ignored(listing.ignored) or "nothing else"
     refused = f"; {listing.items[0].path or listing.root}: {listing.items[0].reason}" if listing.items else ""
     return FolderError(
         found=f"no images in {listing.root} ({others}{refused})",
@@ -282,7 +311,7 @@ def _explain_nothing(listing: Listing) -> FolderError:
 
 
 def _is_hidden(entry: os.DirEntry[str]) -> bool:
-    return entry.name.startswith(PASSED_OVER)
+    return entry.name.startswith(HIDDEN_PREFIXES)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

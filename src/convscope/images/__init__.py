@@ -1,1 +1,1 @@
-"""One file or its bytes -> one uint8 array. NumPy and Pillow."""
+"""An image file, or its bytes -> a uint8 array. NumPy and Pillow."""
