@@ -1,4 +1,4 @@
-"""datasets/memory_map.py: what was looked at is given back in time, and is still there to be looked at again."""
+"""Memory maps: pages are released as soon as they were read, and can be read again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convscope.datasets.memory_map import Reader, give_back
+from convscope.datasets.memory_map import RowReader, release_pages
 
 
 def resident(file: Path) -> int:
@@ -26,36 +26,36 @@ def images(tmp_path: Path) -> np.memmap:
     return np.memmap(file, np.uint8, mode="r", shape=(100, 64, 64, 3))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="how much is resident is read as Linux tells it")
-def test_pages_are_given_back(images: np.memmap) -> None:
-    """None of the file is resident then, and all of it reads as before."""
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the resident size from /proc")
+def test_pages_are_released(images: np.memmap) -> None:
+    """Nothing of the file is resident then, and its content is read as before."""
     file = Path(str(images.filename))
     total = int(images.sum())
     assert resident(file) == file.stat().st_size
-    give_back(images)
+    release_pages(images)
     assert resident(file) == 0
     assert int(images.sum()) == total
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="how much is resident is read as Linux tells it")
-def test_nothing_stays_in_memory(images: np.memmap) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the resident size from /proc")
+def test_reading_rows_leaves_nothing_in_memory(images: np.memmap) -> None:
     """However rows are read, nothing of the file is resident after; of a slice, a view, not after the next read."""
     file = Path(str(images.filename))
-    reader, plain = Reader(images), np.fromfile(file, np.uint8).reshape(images.shape)  # read without the map
+    reader, expected = RowReader(images), np.fromfile(file, np.uint8).reshape(images.shape)  # not mapped
     for rows in np.random.default_rng(0).integers(0, 100, (50, 2)):
-        np.testing.assert_array_equal(reader[rows], plain[rows])
+        np.testing.assert_array_equal(reader[rows], expected[rows])
         assert resident(file) == 0
     for first in range(0, 100, 10):
         view = reader[first : first + 10]
         assert resident(file) == 0
-        np.testing.assert_array_equal(view, plain[first : first + 10])
+        np.testing.assert_array_equal(view, expected[first : first + 10])
         assert resident(file) > 0
 
 
-def test_other_arrays_are_left_alone() -> None:
-    """An array in memory has nothing to give back, and stays as it is; rows, slices and single images are read."""
+def test_plain_arrays_are_read_too() -> None:
+    """Rows, slices and single images; nothing is released."""
     images = np.arange(60, dtype=np.uint8).reshape(5, 2, 2, 3)
-    reader = Reader(images)
+    reader = RowReader(images)
     for rows in (np.array([4, 0]), slice(1, 3), 2):
         np.testing.assert_array_equal(reader[rows], images[rows])
     assert images.sum() == sum(range(60))

@@ -1,1 +1,1 @@
-"""Folder of images -> arrays. NumPy and Pillow; no TensorFlow."""
+"""A folder of images -> arrays. NumPy and Pillow; no TensorFlow."""

@@ -1,7 +1,7 @@
-"""Rows of a cache to batches: the order is a pure function of the seed and the epoch, so any step can be made again.
+"""Batches of the images of a cache; their order is a pure function of seed and epoch, so any step can be repeated.
 
-An epoch visits every image once, in a new order, in full batches; the few images that do not fill the last batch
-wait for the next epoch, where the order is another. A data set smaller than a batch is one batch.
+An epoch has every image once, in a new order, in full batches; the images that do not fill the last batch are left out
+of this epoch. A data set smaller than a batch is one batch.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import numpy as np
 
 from convscope.datasets.augmentation import Augmentation
-from convscope.datasets.memory_map import Reader
+from convscope.datasets.memory_map import RowReader
 from convscope.randomness import generator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Batch = tuple["NDArray[np.uint8]", "NDArray[np.int32]"]
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 BATCHES_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """Which image is used when.
+class BatchOrder:
+    """The order of the training images.
 
     Attributes:
         rows: (n,) int64, the rows that are trained on.
         batch_size: images per step, at most n.
-        seed: another seed, another order.
+        seed: of the order.
     """
 
     rows: NDArray[np.int64]
@@ -42,65 +42,66 @@ class Order:
 
     @property
     def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch, at least 1."""
         return max(1, len(self.rows) // self.batch_size)
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
-        """The rows of each step of an epoch, (steps, batch) int64. Epochs count from 0."""
+        """The rows of each step of an epoch, (steps, batch size) int64. Epochs count from 0."""
         size = min(self.batch_size, len(self.rows))
         shuffled = generator(self.seed, "order", epoch).permutation(self.rows)
         return shuffled[: self.steps_per_epoch * size].reshape(self.steps_per_epoch, size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lessons:
-    """What is learned from, and how it is shown.
+class TrainingInput:
+    """The training input pipeline: images, labels, order and augmentation.
 
     Attributes:
-        images: (n, size, size, channels) uint8 by size, the same images at each.
+        images: the same images at each size: size -> (n, size, size, channels) uint8.
         labels: (n,) int32.
-        order: which image is used when.
-        augmentation: what is changed at random.
-        size_of: the image size of a step.
+        order: the order of the images.
+        augmentation: how they are changed at random.
+        size_at_step: step -> the image size, in pixels.
     """
 
     images: Mapping[int, NDArray[np.uint8]]
     labels: NDArray[np.int32]
-    order: Order
+    order: BatchOrder
     augmentation: Augmentation
-    size_of: Callable[[int], int]
+    size_at_step: Callable[[int], int]
 
 
-def training_batches(lessons: Lessons, *, start: int) -> Iterator[Batch]:
-    """Batches from step `start` on, without end: images (B, size, size, channels) uint8 and labels (B,) int32."""
+def training_batches(training_input: TrainingInput, *, start: int) -> Iterator[Batch]:
+    """Endless batches from step `start` on: images (B, size, size, channels) uint8 and labels (B,) int32."""
     step = start
-    readers = {size: Reader(images) for size, images in lessons.images.items()}
+    readers = {size: RowReader(images) for size, images in training_input.images.items()}
     while True:
-        epoch, first = divmod(step, lessons.order.steps_per_epoch)
-        for rows in lessons.order.epoch(epoch)[first:]:
-            size = lessons.size_of(step)
-            images = readers[max(readers) if lessons.augmentation.zoom else size][rows]
-            changed = lessons.augmentation.apply(images, rows, size=size, epoch=epoch, step=step)
-            yield changed, lessons.labels[rows]
+        epoch, first = divmod(step, training_input.order.steps_per_epoch)
+        for rows in training_input.order.epoch(epoch)[first:]:
+            size = training_input.size_at_step(step)
+            images = readers[max(readers) if training_input.augmentation.zoom else size][rows]
+            augmented = training_input.augmentation.apply(images, rows, size=size, epoch=epoch, step=step)
+            yield augmented, training_input.labels[rows]
             step += 1
 
 
 def evaluation_batches(
     images: NDArray[np.uint8], labels: NDArray[np.int32], rows: NDArray[np.int64], *, batch_size: int
 ) -> Iterator[Batch]:
-    """Every row once, in order; the last batch may be smaller."""
-    reader = Reader(images)
+    """Batches of every row once, in order; the last one may be smaller."""
+    reader = RowReader(images)
     for first in range(0, len(rows), batch_size):
-        some = rows[first : first + batch_size]
-        yield reader[some], labels[some]
+        batch = rows[first : first + batch_size]
+        yield reader[batch], labels[batch]
 
 
-class Prefetch(Iterator[Made]):
-    """The same values in the same order, made in a thread a few ahead of their use; its errors come out here.
+class Prefetch(Iterator[Value]):
+    """Iterates over `source` in a thread, a few values ahead; an error of `source` is raised where its value would be.
 
     Use it in a `with`: leaving it ends the thread.
     """
 
-    def __init__(self, source: Iterator[Made], *, ahead: int = BATCHES_AHEAD) -> None:
+    def __init__(self, source: Iterator[Value], *, ahead: int = BATCHES_AHEAD) -> None:
         self._source = source
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._ready = deque(self._thread.submit(next, source) for _ in range(ahead))
@@ -111,6 +112,6 @@ class Prefetch(Iterator[Made]):
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def __next__(self) -> Made:
+    def __next__(self) -> Value:
         self._ready.append(self._thread.submit(next, self._source))
         return self._ready.popleft().result()

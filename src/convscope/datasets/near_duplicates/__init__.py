@@ -1,1 +1,1 @@
-"""Images that show the same picture although their files differ."""
+"""Finds near duplicates: images that show the same picture although their files differ."""
