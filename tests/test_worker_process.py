@@ -72,18 +72,18 @@ def test_output_before_the_start_is_skipped(tmp_path: Path, monkeypatch: pytest.
         assert worker.request({"number": 1})[0]["number"] == 1
 
 
-def test_garbage_between_messages_is_an_exception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that writes into the pipe itself is ended: its messages cannot be told from garbage any more."""
-    (tmp_path / "garbage.py").write_text(
+def test_other_bytes_between_messages_are_an_exception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that writes to the pipe by other means is ended, since its messages cannot be found any more."""
+    (tmp_path / "noisy_worker.py").write_text(
         "import os\n"
         "pipe = max(int(name) for name in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{name}'))\n"
         "def serve_parent(requests, reply):\n"
         "    for _ in requests:\n"
-        "        os.write(pipe, b'garbage' * 100)\n"
+        "        os.write(pipe, b'other bytes' * 100)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    with WorkerProcess("garbage") as worker:
-        with pytest.raises(WorkerFailed, match="sent no message: b'garbage") as caught:
+    with WorkerProcess("noisy_worker") as worker:
+        with pytest.raises(WorkerFailed, match="sent no message: b'other bytes") as caught:
             worker.request({})
         assert caught.value.has_started
         assert wait_until_ended(worker.pid)
@@ -98,7 +98,7 @@ def test_garbage_between_messages_is_an_exception(tmp_path: Path, monkeypatch: p
     ],
 )
 def test_a_worker_that_ends_is_an_exception(worker: WorkerProcess, action: str, text: str) -> None:
-    """However it ends, its exit code and its last output are told; so they are for every later message."""
+    """However it ends, its exit code and its last output are quoted, also for every later message."""
     for _ in range(2):
         with pytest.raises(WorkerFailed, match=text) as caught:
             worker.request({"do": action})
@@ -168,7 +168,7 @@ working.request({{"do": "sleep"}})
 
 
 def test_interrupts_are_for_the_parent_alone(worker: WorkerProcess) -> None:
-    """A worker is in a process group of its own, and takes no notice of Ctrl-C from its first message on."""
+    """A worker has its process group, and ignores Ctrl-C from its first message on."""
     worker.request({})
     assert os.getpgid(worker.pid) == worker.pid
     os.kill(worker.pid, signal.SIGINT)

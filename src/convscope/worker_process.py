@@ -1,8 +1,8 @@
-"""A worker process: our own interpreter, running one of our modules, which answers messages through pipes.
+"""Worker processes: the same interpreter runs one of our modules, which replies to messages through pipes.
 
-For work that may end or disturb the process that does it: the worker's end is an exception here, and never ours. Not
-multiprocessing, since its children import the caller's script again. A worker imports what its parent would, whatever
-the folder that it is started in holds, and it ends when its parent does.
+For work that may crash its process, or print to standard output: if a worker ends, that is an exception in its parent.
+Not multiprocessing, since its children import the caller's script again. A worker imports modules from where its parent
+does, not from the current folder, and it ends when its parent ends.
 
 A message is a JSON object and bytes; each has one reply or several, in order. On a pipe it is a header (`MAGIC`, the
 two lengths), the object and the bytes. A worker module has one function, `serve_parent(requests, reply)`.
@@ -33,9 +33,9 @@ GREETING = b"convscope worker ready\n"
 MAGIC = b"CVSC"
 HEADER = struct.Struct(">4sIQ")  # MAGIC, the length of the JSON object, the number of bytes after it
 BUFFER_BYTES = 1 << 20
-MOST_GREETING_BYTES = 1 << 16  # what the start-up files of a Python installation may print before the greeting
-LAST_OUTPUT = 300  # characters of its standard error that are quoted when a worker has ended
-EXIT_SECONDS = 5.0  # that a worker which has closed its pipe gets to end
+MAX_GREETING_BYTES = 1 << 16  # what the start-up files of a Python installation may print before the greeting
+QUOTED_OUTPUT = 300  # last characters of its standard error that are quoted when a worker has ended
+EXIT_SECONDS = 5.0  # a worker that has closed its pipe must end within
 
 
 class WorkerFailed(Exception):
@@ -53,12 +53,12 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """The parent's end. Use it in a `with`, or call `close`: both end the process, whatever it is doing.
 
-    A worker whose message has failed is of no use any more; start another one.
+    After a `WorkerFailed` the worker replies to no other message; start another one.
 
     Args:
         module: its dotted name; it has the function `serve_parent(requests, reply)`.
         keep_stderr: whether what the process writes to standard error is kept, and quoted where it fails, rather than
-            shown on this process's own.
+            shown on that of this process.
 
     Raises:
         WorkerFailed: the system cannot start a process.
@@ -138,7 +138,7 @@ class WorkerProcess:
 
     def _await_start(self) -> None:
         while not self._has_started:
-            line = _stream(self._process.stdout).readline(MOST_GREETING_BYTES)
+            line = _stream(self._process.stdout).readline(MAX_GREETING_BYTES)
             if not line:
                 raise self._failure()
             self._has_started = line.endswith(GREETING)
@@ -153,7 +153,7 @@ class WorkerProcess:
         reason = f"ended with {code}"
         if self._stderr is not None:
             self._stderr.seek(0)
-            output = " ".join(self._stderr.read().decode("utf-8", "replace").split())[-LAST_OUTPUT:]
+            output = " ".join(self._stderr.read().decode("utf-8", "replace").split())[-QUOTED_OUTPUT:]
             reason += f": {output or 'without any output'}"
         return WorkerFailed(reason, has_started=self._has_started)
 
@@ -180,7 +180,7 @@ def run_worker(module: str) -> NoReturn:
         replies.flush()
         serve_parent(_receive_all(requests), reply)
         exit_code = 0
-    except BaseException:  # of any kind: the parent gets the exit code, and whoever reads standard error the reason
+    except BaseException:  # the parent gets the exit code; the reason is in standard error
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()

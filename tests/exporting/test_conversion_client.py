@@ -56,7 +56,7 @@ def test_an_error_of_the_conversion_is_raised_here(job: ConversionJob) -> None:
 
 @pytest.mark.parametrize("call", [lambda client: client.convert(lambda _: None), lambda client: client.predict(IMAGES)])
 def test_a_killed_converter_is_an_error(job: ConversionJob, call: Callable[[ConversionClient], object]) -> None:
-    """A process that is killed, as by a system that runs out of memory: its exit code is told, and the format."""
+    """A process that is killed, as by a system that runs out of memory: the text has its exit code and the format."""
     with ConversionClient(job, num_classes=3) as client:
         os.kill(client.worker.pid, signal.SIGKILL)
         with pytest.raises(ExportError, match="the converter to onnx-int8 ended with -9"):

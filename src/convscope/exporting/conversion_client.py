@@ -1,8 +1,8 @@
 """Converts a model in a worker process, and predicts there with what came out.
 
-A converter loads a gigabyte of libraries, prints what it likes, and may end its process; so it has a process of its
-own. Its first request says what to convert; the replies count the steps done, until one says that all are. Then it
-gets images, or paths of files, and replies with probabilities.
+A converter loads a gigabyte of libraries, prints to standard output, and may crash; so it runs in a worker process. The
+first request is the job; the replies count the steps done, and the last one has facts about the conversion. Every other
+request has images, or paths of files, and its reply has probabilities.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The worker process of `conversion_client`: converts a model as its first request says, then predicts with it."""
+"""The worker process of `conversion_client`: converts a model, as the first request asks, then predicts with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convscope.worker_process import Message, Reply
 
 
 def serve_parent(requests: Iterator[Message], reply: Reply) -> None:
-    """Convert as the first request says, replying with each number of steps done; then predict for the others."""
+    """Convert the model of the first request, with a reply for each number of steps done; predict for the others."""
     job, _ = next(requests)
     try:
         model = convert(ConversionJob(**job), lambda count: reply({"steps": count}, b""))
