@@ -1,4 +1,4 @@
-"""prediction/rows.py: what a row says of an answer, and which columns there are."""
+"""prediction/rows.py: the row of a prediction, and the columns of a table."""
 
 from __future__ import annotations
 
@@ -9,44 +9,48 @@ import pytest
 
 from convscope.bundle.neighbours import Neighbour
 from convscope.errors import RecipeError
-from convscope.prediction.inference import Answer
+from convscope.prediction.inference import Prediction
 from convscope.prediction.rows import COLUMNS, Table, check_top, class_columns, make_row, text_columns
 
 CLASSES = ("cat", "dog", "fox")
 
 
-def answer(*values: float) -> Answer:
-    """An answer with these probabilities."""
-    return Answer("photo.jpg", "", np.array(values, np.float32))
+def prediction(*probabilities: float) -> Prediction:
+    """A prediction with these probabilities."""
+    return Prediction("photo.jpg", "", np.array(probabilities, np.float32))
 
 
 def test_row_has_the_best_class() -> None:
     """Its name and its probability."""
-    row = make_row(answer(0.1, 0.7, 0.2), CLASSES, Table())
+    row = make_row(prediction(0.1, 0.7, 0.2), CLASSES, Table())
     assert (row.status, row.label, row.ranks) == ("ok", "dog", ())
     assert row.confidence == pytest.approx(0.7)
 
 
 def test_top_ranks_the_best_classes() -> None:
-    """Best first, as many as were asked for; with the same probability the first class is better, as for the label."""
-    row = make_row(answer(0.4, 0.2, 0.4), CLASSES, Table(top=2))
+    """Best first, as many as requested; of equal probabilities the first class ranks higher, as for the label."""
+    row = make_row(prediction(0.4, 0.2, 0.4), CLASSES, Table(top=2))
     assert [label for label, _ in row.ranks] == ["cat", "fox"]
     assert row.ranks[0] == (row.label, row.confidence)
-    assert [label for label, _ in make_row(answer(0.2, 0.3, 0.5), CLASSES, Table(top=3)).ranks] == ["fox", "dog", "cat"]
+    assert [label for label, _ in make_row(prediction(0.2, 0.3, 0.5), CLASSES, Table(top=3)).ranks] == [
+        "fox",
+        "dog",
+        "cat",
+    ]
 
 
-@pytest.mark.parametrize(("least", "status", "label"), [(0.7, "ok", "dog"), (0.71, "unsure", None), (0, "ok", "dog")])
-def test_below_the_least_confidence_there_is_no_label(least: float, status: str, label: str | None) -> None:
-    """The confidence and the ranks stay, for whoever looks at such images; at the bound itself there is a label."""
-    row = make_row(answer(0.1, 0.7, 0.2), CLASSES, Table(min_confidence=least, top=1))
+@pytest.mark.parametrize(("minimum", "status", "label"), [(0.7, "ok", "dog"), (0.71, "unsure", None), (0, "ok", "dog")])
+def test_below_the_minimum_confidence_there_is_no_label(minimum: float, status: str, label: str | None) -> None:
+    """Confidence and ranks stay, to inspect such images; at exactly the minimum there is a label."""
+    row = make_row(prediction(0.1, 0.7, 0.2), CLASSES, Table(min_confidence=minimum, top=1))
     assert (row.status, row.label) == (status, label)
     assert row.confidence == pytest.approx(0.7)
     assert row.ranks[0][0] == "dog"
 
 
-def test_unreadable_file_has_no_answer() -> None:
-    """Nothing in its row could pass for one."""
-    row = make_row(Answer("photo.jpg", "truncated", None), CLASSES, Table(top=2, min_confidence=0.5))
+def test_unreadable_file_has_no_prediction() -> None:
+    """Nothing in its row looks like one."""
+    row = make_row(Prediction("photo.jpg", "truncated", None), CLASSES, Table(top=2, min_confidence=0.5))
     assert (row.status, row.label, row.confidence, row.ranks, row.neighbours) == ("unreadable", None, None, (), ())
 
 
@@ -60,8 +64,8 @@ def test_columns_before_those_of_the_classes() -> None:
     assert text_columns(Table(neighbours=2))[5:] == ("neighbour1", "similarity1", "neighbour2", "similarity2")
 
 
-def test_class_never_doubles_a_column() -> None:
-    """A class called like a column, or like one that another `top` adds, is shown as `class:NAME`; all differ."""
+def test_class_never_shares_a_column_name() -> None:
+    """A class named like a column, or like one that another `top` adds, has the column `class:NAME`; all differ."""
     classes = ("cat", "path", "label", "confidence", "status", "error", "label1", "confidence12", "class:path", "Path")
     columns = class_columns(classes, Table())
     assert columns == class_columns(classes, Table(top=9))
@@ -69,12 +73,12 @@ def test_class_never_doubles_a_column() -> None:
         *("cat", "class:path", "class:label", "class:confidence", "class:status", "class:error"),
         *("class:label1", "class:confidence12", "class:class:path", "Path"),
     )
-    every = (*text_columns(Table(top=9)), *columns)
-    assert len(set(every)) == len(every)
+    columns_of_table = (*text_columns(Table(top=9)), *columns)
+    assert len(set(columns_of_table)) == len(columns_of_table)
 
 
-def test_class_called_like_a_neighbour_is_so_only_beside_neighbours() -> None:
-    """Tables without them are what they were before there were any; with them no two columns are the same."""
+def test_neighbour_columns_are_reserved_only_with_neighbours() -> None:
+    """A table without neighbours has the columns of earlier versions; with them no two columns are equal."""
     classes = ("neighbour1", "similarity12", "neighbour", "class:neighbour1", "label1")
     assert class_columns(classes, Table()) == (
         *("neighbour1", "similarity12", "neighbour", "class:class:neighbour1", "class:label1"),
@@ -83,33 +87,33 @@ def test_class_called_like_a_neighbour_is_so_only_beside_neighbours() -> None:
     assert columns == (
         *("class:neighbour1", "class:similarity12", "neighbour", "class:class:neighbour1", "class:label1"),
     )
-    every = (*text_columns(Table(top=2, neighbours=20)), *columns)
-    assert len(set(every)) == len(every)
+    columns_of_table = (*text_columns(Table(top=2, neighbours=20)), *columns)
+    assert len(set(columns_of_table)) == len(columns_of_table)
 
 
 def test_row_has_as_many_neighbours_as_the_table() -> None:
-    """Those of the answer, in their order."""
-    near = tuple(Neighbour(place, f"{place}.png", "cat", 0.9) for place in range(3))
-    found = Answer("photo.jpg", "", np.array([0.1, 0.7, 0.2], np.float32), near)
-    assert make_row(found, CLASSES, Table(neighbours=3)).neighbours == near
-    assert make_row(found, CLASSES, Table()).neighbours == ()
+    """Those of the prediction, in their order."""
+    neighbours = tuple(Neighbour(index, f"{index}.png", "cat", 0.9) for index in range(3))
+    with_neighbours = Prediction("photo.jpg", "", np.array([0.1, 0.7, 0.2], np.float32), neighbours)
+    assert make_row(with_neighbours, CLASSES, Table(neighbours=3)).neighbours == neighbours
+    assert make_row(with_neighbours, CLASSES, Table()).neighbours == ()
 
 
 @pytest.mark.parametrize(
     ("choices", "found"),
     [
-        ({"format": "xlsx"}, "--format xlsx"),
-        ({"top": -1}, "--top -1"),
-        ({"neighbours": -2}, "--neighbours -2"),
-        ({"min_confidence": 1.5}, "--min-confidence 1.5"),
-        ({"min_confidence": float("nan")}, "--min-confidence nan"),
-        ({"format": "reference", "top": 2}, "--top with --format reference"),
-        ({"format": "reference", "min_confidence": 0.5}, "--min-confidence with --format reference"),
-        ({"format": "reference", "neighbours": 5}, "--neighbours with --format reference"),
+        ({"format": "xlsx"}, "`format='xlsx'`"),
+        ({"top": -1}, "`top=-1`"),
+        ({"neighbours": -2}, "`neighbours=-2`"),
+        ({"min_confidence": 1.5}, "`min_confidence=1.5`"),
+        ({"min_confidence": float("nan")}, "`min_confidence=nan`"),
+        ({"format": "reference", "top": 2}, "`top` with `format='reference'`"),
+        ({"format": "reference", "min_confidence": 0.5}, "`min_confidence` with `format='reference'`"),
+        ({"format": "reference", "neighbours": 5}, "`neighbours` with `format='reference'`"),
     ],
 )
-def test_choices_that_cannot_be_are_refused(choices: dict[str, Any], found: str) -> None:
-    """Before anything is read."""
+def test_impossible_choices_are_refused(choices: dict[str, Any], found: str) -> None:
+    """When the table is made, before anything is read."""
     with pytest.raises(RecipeError) as caught:
         Table(**choices)
     assert found in caught.value.found
@@ -118,5 +122,5 @@ def test_choices_that_cannot_be_are_refused(choices: dict[str, Any], found: str)
 def test_more_ranks_than_classes_are_refused() -> None:
     """There is no third best of two."""
     check_top(Table(top=2), ("cat", "dog"))
-    with pytest.raises(RecipeError, match="--top 3 of a model with 2 classes"):
+    with pytest.raises(RecipeError, match="`top=3` for a model with 2 classes"):
         check_top(Table(top=3), ("cat", "dog"))

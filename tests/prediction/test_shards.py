@@ -1,4 +1,4 @@
-"""prediction/shards.py: the file beside a shard's table says what it is, and whether its bytes are still the same."""
+"""prediction/shards.py: the sidecar of a shard's table has its provenance, and shows whether its bytes have changed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from convscope.errors import RunError
 from convscope.prediction import shards
-from convscope.prediction.provenance import Origin, Shard
+from convscope.prediction.provenance import Provenance, Shard
 from convscope.prediction.rows import Table
 from convscope.prediction.shards import read_shard, sidecar_of, write_sidecar
 
-ORIGIN = Origin(model="m", classes=("a", "b"), inputs="i", total=10, shard=Shard(2, 3), table=Table())
+PROVENANCE = Provenance(model="m", classes=("a", "b"), inputs="i", total=10, shard=Shard(2, 3), table=Table())
 
 
 @pytest.fixture
@@ -22,15 +22,15 @@ def table(tmp_path: Path) -> Path:
     """A shard's table with its sidecar."""
     path = tmp_path / "part2.csv"
     path.write_bytes(b"rows")
-    write_sidecar(path, ORIGIN, unreadable=1)
+    write_sidecar(path, PROVENANCE, unreadable=1)
     return path
 
 
-def test_sidecar_says_what_the_table_is(table: Path) -> None:
-    """Beside it, by its whole name, so that `a.csv` and `a.jsonl` have two."""
+def test_sidecar_has_the_provenance(table: Path) -> None:
+    """It is named after the table with its suffix, so that `a.csv` and `a.jsonl` have two sidecars."""
     assert sorted(os.listdir(table.parent)) == ["part2.csv", "part2.csv.json"]
     shard = read_shard(table)
-    assert (shard.path, shard.origin, shard.unreadable) == (table, ORIGIN, 1)
+    assert (shard.path, shard.provenance, shard.unreadable) == (table, PROVENANCE, 1)
     facts = json.loads(sidecar_of(table).read_text())
     assert {name: facts[name] for name in ("format", "first", "count", "unreadable")} == {
         "format": 1,
@@ -40,26 +40,26 @@ def test_sidecar_says_what_the_table_is(table: Path) -> None:
     }
 
 
-def test_another_file_is_not_written_over(table: Path) -> None:
-    """What is there already may only be the same, as after a kill."""
+def test_existing_sidecar_is_never_replaced(table: Path) -> None:
+    """One that is there may only be equal, as after a kill."""
     before = sidecar_of(table).read_bytes()
-    origin = read_shard(table).origin
-    write_sidecar(table, origin, unreadable=1)
+    provenance = read_shard(table).provenance
+    write_sidecar(table, provenance, unreadable=1)
     with pytest.raises(RunError, match=r"\.json exists already"):
-        write_sidecar(table, origin, unreadable=2)
+        write_sidecar(table, provenance, unreadable=2)
     assert sidecar_of(table).read_bytes() == before
 
 
-def test_changed_table_is_seen(table: Path) -> None:
-    """Every byte counts."""
+def test_changed_table_is_detected(table: Path) -> None:
+    """Also if only one byte has changed."""
     read_shard(table).check_intact()
     table.write_bytes(b"rowz")
-    with pytest.raises(RunError, match="is not the table that was written"):
+    with pytest.raises(RunError, match="has changed since it was written"):
         read_shard(table).check_intact()
 
 
 def test_table_without_sidecar_is_refused(table: Path) -> None:
-    """It may be of anything."""
+    """Its provenance is unknown."""
     sidecar_of(table).unlink()
     with pytest.raises(RunError, match=r"found: no .*part2\.csv\.json"):
         read_shard(table)
@@ -67,14 +67,14 @@ def test_table_without_sidecar_is_refused(table: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', "null", "[" * 100_000])
 def test_damaged_sidecar_is_refused(table: Path, text: str) -> None:
-    """Whatever stands in it."""
+    """Whatever its content is."""
     sidecar_of(table).write_text(text)
     with pytest.raises(RunError, match="cannot be read"):
         read_shard(table)
 
 
 def test_huge_sidecar_is_refused(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes from another machine: nothing without end is read."""
-    monkeypatch.setattr(shards, "MOST_BYTES", 100)
+    """It may come from another machine: a file of any size is not read."""
+    monkeypatch.setattr(shards, "MAX_BYTES", 100)
     with pytest.raises(RunError, match="cannot be read: over"):
         read_shard(table)

@@ -1,1 +1,1 @@
-"""Images -> a table, one row each. ONNX Runtime; no TensorFlow."""
+"""Images -> a table with one row each. ONNX Runtime; no TensorFlow."""

@@ -1,8 +1,8 @@
-"""Files to a model's answers: decoding, inference and whoever takes the answers all run beside each other.
+"""Image files -> predictions, in order: decoding, inference and the caller run at the same time.
 
-An answer depends on its image, on its place in the list and on the model, and on nothing else: each batch is a fixed
-range of the list, an image has its fixed place in it, and what is unreadable or of another shard leaves its place
-black. So a run that was resumed, or dealt to many machines, gives the bits of one that was not.
+A prediction depends only on its image, its position in the list, and the model: each batch is a fixed range of the
+list, and each image has a fixed position in its batch; that of an unreadable image, or of one of another shard, stays
+black. So a resumed run and a sharded run give the same bits as an uninterrupted run on one machine.
 """
 
 from __future__ import annotations
@@ -28,18 +28,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_IMAGES = 32
-MOST_ASKED_AT_ONCE = 8  # batches: each needs memory for all that its layers compute
+MAX_CONCURRENT_BATCHES = 8  # each needs memory for the activations of all layers
 
-# features (n, width) -> for each the training images that are most like it
-Nearest: TypeAlias = "Callable[[NDArray[np.float32]], Sequence[tuple[Neighbour, ...]]]"
+# features (n, width) float32 -> for each image its most similar training images
+FindNeighbours: TypeAlias = "Callable[[NDArray[np.float32]], Sequence[tuple[Neighbour, ...]]]"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model says of one file: the probabilities (classes,) float32, or the reason why there are none.
+class Prediction:
+    """The model's prediction for one file.
 
-    `neighbours`: the most similar training images, best first, where they were asked for. `sha256`: of the file's
-    content, "" where it could not be read.
+    Attributes:
+        path: the file.
+        reason: why it is unreadable; "" if it is not.
+        probabilities: (num_classes,) float32; None if the file is unreadable.
+        neighbours: the most similar training images, best first, if requested.
+        sha256: of the file's content; "" if it could not be read.
     """
 
     path: str
@@ -49,100 +53,105 @@ class Answer:
     sha256: str = ""
 
 
-def open_for_answering(model: Path) -> Bundle:
+def open_for_inference(model: Path) -> Bundle:
     """Open a model so that it shares the cores with decoding.
 
-    Many batches at once with one thread each wait for nobody; two threads on one batch wait for each other whenever a
+    Many concurrent batches of one thread each never wait for each other; two threads of one batch do, whenever a
     decoder has taken a core.
+
+    Args:
+        model: a run folder or a .onnx file.
 
     Raises:
         BundleError: the model cannot be used.
     """
-    return open_bundle(model, threads=max(1, available_cores() // _asked_at_once()))
+    return open_bundle(model, threads=max(1, available_cores() // _num_concurrent_batches()))
 
 
-def answer_files(bundle: Bundle, paths: Sequence[str | Path], *, mirror: bool = False) -> Iterator[Answer]:
-    """The model's answer to each file, in order; memory stays flat. `mirror`: as in `answer_batches`."""
-    names = (os.fspath(path) for path in paths)
-    with closing(answer_batches(bundle, names, first=0, total=len(paths), mirror=mirror)) as batches:
-        for answers in batches:
-            yield from answers
-
-
-def answer_batches(
-    bundle: Bundle,
-    paths: Iterable[str],
-    *,
-    first: int,
-    total: int,
-    nearest: Nearest | None = None,
-    mirror: bool = False,
-) -> Generator[list[Answer]]:
-    """The model's answers to a stretch of a list, in order, batch by batch; paths are taken a few hundred ahead.
+def predict_files(bundle: Bundle, paths: Sequence[str | Path], *, mirror: bool = False) -> Iterator[Prediction]:
+    """The prediction for each file, in order; memory stays flat.
 
     Args:
         bundle: the model.
-        paths: the files of the stretch.
-        first: the number of its first file in the whole list.
-        total: how many files the whole list has.
-        nearest: what finds the neighbours of features; None: none are asked for.
-        mirror: average each image's probabilities with those of its mirror image, for twice the work.
+        paths: the files.
+        mirror: as in `Predictor`.
     """
-    at_once = _asked_at_once()
-    ours, theirs = itertools.tee(paths)
-    pairs = zip(ours, decode_files(theirs, bundle.square), strict=True)
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        waiting: deque[Future[list[Answer]]] = deque()
-        while first < total:
-            start = first % BATCH_IMAGES
-            size = min(BATCH_IMAGES, total - first + start)  # of the whole batch, its other shards' part included
-            batch = list(itertools.islice(pairs, size - start))
-            if not batch:
-                break
-            waiting.append(pool.submit(_answer, bundle, batch, start, size, nearest=nearest, mirror=mirror))
-            first += len(batch)
-            if len(waiting) > at_once:  # one more than is computed, so that none waits for the decoder
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    predictor = Predictor(bundle=bundle, mirror=mirror)
+    names = (os.fspath(path) for path in paths)
+    with closing(predictor.predict_batches(names, first=0, total=len(paths))) as batches:
+        for predictions in batches:
+            yield from predictions
 
 
-def _asked_at_once() -> int:
-    return min(available_cores(), MOST_ASKED_AT_ONCE)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictor:
+    """A model, and what to predict with it.
+
+    Attributes:
+        bundle: the model.
+        find_neighbours: finds the most similar training images; None: predictions have no neighbours.
+        mirror: test-time augmentation: average the probabilities of each image and of its horizontal flip. Takes twice
+            the time.
+    """
+
+    bundle: Bundle
+    find_neighbours: FindNeighbours | None = None
+    mirror: bool = False
+
+    def predict_batches(self, paths: Iterable[str], *, first: int, total: int) -> Generator[list[Prediction]]:
+        """The predictions for a range of a list, in order, batch by batch; reads a few hundred paths ahead.
+
+        Args:
+            paths: the files of the range.
+            first: the position of the first of them in the list.
+            total: how many files the list has.
+        """
+        max_running = _num_concurrent_batches()
+        paths, paths_to_decode = itertools.tee(paths)
+        files = zip(paths, decode_files(paths_to_decode, self.bundle.square), strict=True)
+        pool = ThreadPoolExecutor(max_running)
+        try:
+            running: deque[Future[list[Prediction]]] = deque()
+            while first < total:
+                start = first % BATCH_IMAGES
+                size = min(BATCH_IMAGES, total - first + start)  # of the batch with the files of other shards
+                batch = list(itertools.islice(files, size - start))
+                if not batch:
+                    break
+                running.append(pool.submit(self._predict_batch, batch, start=start, size=size))
+                first += len(batch)
+                if len(running) > max_running:  # one more than there are threads, so that none waits for the decoder
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _predict_batch(self, files: Sequence[tuple[str, Decoded]], *, start: int, size: int) -> list[Prediction]:
+        """The predictions for files that have the positions from `start` on in a batch of `size`."""
+        if all(decoded.image is None for _, decoded in files):
+            return [Prediction(path, decoded.reason, None, sha256=decoded.sha256) for path, decoded in files]
+        images = np.zeros((size, *self.bundle.square.shape), np.uint8)
+        for position, (_, decoded) in enumerate(files, start):
+            if decoded.image is not None:
+                images[position] = decoded.image
+        positions = slice(start, start + len(files))
+        neighbours: Sequence[tuple[Neighbour, ...]] = [()] * len(files)
+        if self.find_neighbours is None:
+            probabilities = self.bundle.predict(images)[positions]
+        else:
+            probabilities, features = (output[positions] for output in self.bundle.see(images))
+            neighbours = self.find_neighbours(features)
+        if self.mirror:
+            flipped = np.ascontiguousarray(images[:, :, ::-1])
+            probabilities = (probabilities + self.bundle.predict(flipped)[positions]) * np.float32(0.5)
+        return [
+            Prediction(path, decoded.reason, None, sha256=decoded.sha256)
+            if decoded.image is None
+            else Prediction(path, decoded.reason, row, nearest, decoded.sha256)
+            for (path, decoded), row, nearest in zip(files, probabilities, neighbours, strict=True)
+        ]
 
 
-def _answer(
-    bundle: Bundle,
-    batch: Sequence[tuple[str, Decoded]],
-    start: int,
-    size: int,
-    *,
-    nearest: Nearest | None,
-    mirror: bool,
-) -> list[Answer]:
-    """The answers to files that have the places from `start` on in a batch of `size`."""
-    images = np.zeros((size, *bundle.square.shape), np.uint8)
-    for place, (_, decoded) in enumerate(batch, start):
-        if decoded.image is not None:
-            images[place] = decoded.image
-    if all(decoded.image is None for _, decoded in batch):
-        return [Answer(path, decoded.reason, None, sha256=decoded.sha256) for path, decoded in batch]
-    ours = slice(start, start + len(batch))
-    neighbours: Sequence[tuple[Neighbour, ...]] = [()] * len(batch)
-    if nearest is None:
-        rows = bundle.predict(images)[ours]
-    else:
-        rows, features = (each[ours] for each in bundle.see(images))
-        neighbours = nearest(features)
-    if mirror:
-        turned = np.ascontiguousarray(images[:, :, ::-1])
-        rows = (rows + bundle.predict(turned)[ours]) * np.float32(0.5)
-    return [
-        Answer(path, decoded.reason, None, sha256=decoded.sha256)
-        if decoded.image is None
-        else Answer(path, decoded.reason, row, near, decoded.sha256)
-        for (path, decoded), row, near in zip(batch, rows, neighbours, strict=True)
-    ]
+def _num_concurrent_batches() -> int:
+    return min(available_cores(), MAX_CONCURRENT_BATCHES)

@@ -1,63 +1,67 @@
-"""The verb `predict`: files, folders and globs to one row of probabilities each, in order, on ONNX Runtime alone.
+"""The verb `predict`: files, folders and globs -> a table with one row for each input, in order. ONNX Runtime only.
 
-Every input has its row, an unreadable one too, and each row carries its own path. Nothing is there under the output's
-name until everything is; what is done lies beside it, so that a run that was stopped or killed can be gone on with.
+Every input has its row, an unreadable one too. The table is written atomically; until then its rows are kept beside it
+(`unfinished_table`), so that a run that was stopped or killed can be resumed.
 """
 
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import Any, TextIO
 
 from convscope.bundle.bundle import Bundle
 from convscope.bundle.neighbours import neighbours_of
-from convscope.environment import program_name
 from convscope.errors import FolderError, Interrupted, RunError
 from convscope.files import check_new, open_atomic
 from convscope.formatting import plural
-from convscope.prediction.inference import Answer, Nearest, answer_batches, open_for_answering
+from convscope.prediction.inference import Prediction, Predictor, open_for_inference
 from convscope.prediction.inputs import InputList, read_inputs, write_inputs
-from convscope.prediction.parts import Parts, check_same, gather, is_begun, open_parts
-from convscope.prediction.provenance import Origin, Shard
+from convscope.prediction.provenance import Provenance, Shard
 from convscope.prediction.rows import Table
 from convscope.prediction.shards import read_shard, sidecar_of, write_sidecar
-from convscope.prediction.tables import TextWriter, Writer, open_writer, text_writer
+from convscope.prediction.unfinished_table import (
+    Describe,
+    UnfinishedTable,
+    check_provenance,
+    group_into_parts,
+    has_unfinished_table,
+    open_unfinished_table,
+)
+from convscope.prediction.write_errors import explain_write_errors
+from convscope.prediction.writers import TextWriter, Writer, open_writer, text_writer
 from convscope.progress import progress
 from convscope.signals import stop_requests
 
 logger = logging.getLogger(__name__)
 
-WAITING_VALUES = 1_000_000  # numbers that wait in memory to become a part
-VALUES_OF_A_ROW = 16  # besides the probabilities: what a path and a row cost
-VALUES_OF_A_NEIGHBOUR = 32
-
-Ask: TypeAlias = Callable[..., Generator[list[Answer]]]  # (paths, first=, total=) -> answers, as `answer_batches`
+MAX_PART_VALUES = 1_000_000  # values that are in memory before they are written as a part
+VALUES_PER_ROW = 16  # besides the probabilities: the memory of a path and a row
+VALUES_PER_NEIGHBOUR = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Predictions:
-    """What was done.
+class PredictionSummary:
+    """A table of predictions, in numbers.
 
     Attributes:
-        count: how many rows.
-        unreadable: how many of their inputs are.
-        out: where the table is; None: standard output.
-        was_there: whether the table was finished before, and nothing done. Where it is no shard, nothing says what it
-            is made of then, and both counts are 0.
+        count: how many rows it has.
+        unreadable: how many of their inputs are unreadable.
+        out: where it is; None: it went to standard output.
+        already_complete: whether it was finished before, and nothing was done. Both counts are then 0 unless the table
+            is a shard, whose JSON file knows them.
     """
 
     count: int
     unreadable: int
     out: Path | None
-    was_there: bool = False
+    already_complete: bool = False
 
 
 def predict(
@@ -68,168 +72,200 @@ def predict(
     table: Table | None = None,
     shard: Shard | None = None,
     resume: bool = False,
-) -> Predictions:
+) -> PredictionSummary:
     """Classify images and write a table with one row for each input, in input order.
 
     Args:
         model: a run folder or a .onnx file.
-        images: files, folders (searched in depth), globs, or `-` for a list of paths on standard input, one a line.
-            With `resume` none need to be named: they are those that the table was begun with.
-        out: the table; it appears whole or not at all, and never in place of another file. None: standard output.
-        table: how its rows are shaped; None: CSV.
-        shard: only this stretch of the inputs; a JSON file beside the table then says which, for `merge`.
-        resume: go on with the table that was begun at `out`, or begin it where there is none yet; a finished one stays
-            as it is.
+        images: files, folders (searched in depth), globs, or `-` for a list of paths on standard input, one per line.
+            May be empty with `resume`: the list was saved when the table was begun.
+        out: the path of the table; it is written atomically, and never replaces another file. None: standard output.
+        table: the choices that shape its rows; None: CSV.
+        shard: predict only this range of the inputs, and write a JSON file beside the table, for `merge`.
+        resume: continue the unfinished table at `out`, or begin it if there is none; a finished table stays unchanged.
 
     Raises:
-        BundleError: the model cannot be used, or carries no training images where neighbours are asked for.
-        FolderError: there is no input, or a folder stands where the table is to go.
-        RecipeError: the table cannot be shaped so.
-        RunError: a file or an unfinished table stands in the way, or is made of something else than what is asked for.
-        Interrupted: Ctrl-C or SIGTERM; what is done is kept.
+        BundleError: the model cannot be used, or has no training images to find neighbours among.
+        FolderError: there is no input, or `out` is a folder.
+        RecipeError: each row ranks more classes, or names more training images, than the model has.
+        RunError: another file or an unfinished table is at `out`, or the table there has another model, other inputs or
+            other choices; or `out` cannot be written, or standard input cannot be read.
+        MissingExtra: the table is Parquet, and pyarrow is not installed.
+        Interrupted: Ctrl-C or SIGTERM; the rows so far are saved.
     """
-    table, shard_or_all = table or Table(), shard or Shard()
-    _check_out(out, table, in_parts=resume or shard is not None)
-    bundle = open_for_answering(model)
-    ask = partial(answer_batches, bundle, nearest=_open_neighbours(bundle, table), mirror=table.mirror)
-    if out is None:
-        return _stream(sys.stdout, ask, images, text_writer(table, bundle.classes))
-    if out.exists() and not out.is_file():  # a pipe, or /dev/null
-        with out.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return _stream(file, ask, images, text_writer(table, bundle.classes))
-
-    def origin_of(inputs: InputList) -> Origin:
-        return Origin(
-            model=bundle.sha256,
-            classes=bundle.classes,
-            inputs=inputs.sha256,
-            total=inputs.count,
-            shard=shard_or_all,
-            table=table,
-        )
-
-    writer = open_writer(table, bundle.classes)
-    if not is_begun(out):
+    table = table or Table()
+    with explain_write_errors(out or "standard output"):
+        _check_out(out, table, resume=resume, is_shard=shard is not None)
+    predictor = _open_predictor(model, table)
+    classes = predictor.bundle.classes
+    if out is None or _is_special_file(out):
+        return _stream_table(out, predictor, images, text_writer(table, classes))
+    writer = open_writer(table, classes)
+    describe = partial(_describe_table, predictor.bundle, table, shard or Shard())
+    if not has_unfinished_table(out):
         if resume and out.is_file():
-            return _leave(out, images, origin_of, shard)
-        check_new(out)
-        if shard is not None:
-            check_new(sidecar_of(out))
-    with open_parts(out, images, origin_of, resume=resume) as parts:
-        if not parts.is_complete:  # else a kill may have come just after the table
-            check_new(out)
-        _fill(parts, ask, writer, again=command_to_resume(model, out, table=table, shard=shard))
-        return _finish(parts, writer, out, in_shards=shard is not None)
+            return _keep_finished_table(out, images, describe, is_shard=shard is not None)
+        _check_nothing_is_replaced(out, is_shard=shard is not None)
+    with open_unfinished_table(out, images, describe, resume=resume) as unfinished:
+        if not unfinished.is_complete():
+            check_new(out)  # only if all rows are written may the table be there: a kill may have come just after it
+            with stop_requests() as is_stopped:
+                _predict_missing_rows(unfinished, predictor, writer, is_stopped=is_stopped)
+        if not unfinished.is_complete():
+            arguments = {"model": model, "out": out, "table": table, "shard": shard, "resume": True}
+            raise _interrupted(unfinished, resume=arguments)
+        return _finish_table(unfinished, writer, out, is_shard=shard is not None)
 
 
-def _open_neighbours(bundle: Bundle, table: Table) -> Nearest | None:
-    """What finds as many neighbours as each row names; None where it names none."""
-    if not table.neighbours:
-        return None
-    neighbours = neighbours_of(bundle)
-    neighbours.check_count(table.neighbours)
-    return partial(neighbours.nearest, count=table.neighbours)
-
-
-def _check_out(out: Path | None, table: Table, *, in_parts: bool) -> None:
-    """Refuse now what would be refused when the work is done."""
+def _check_out(out: Path | None, table: Table, *, resume: bool, is_shard: bool) -> None:
+    """Raise the errors that `out` would cause at the end before the work begins."""
     if out is not None and out.is_dir():
         raise FolderError(
             found=f"{out} is a folder",
             expected="a file for the table",
             fix=f"try {out / f'predictions.{table.suffix}'}",
         )
-    if (out is None or (out.exists() and not out.is_file())) and (in_parts or table.format == "parquet"):
-        what = "--resume or --shard" if in_parts else "--format parquet"
+    needs_file = {"`resume`": resume, "`shard`": is_shard, "`format='parquet'`": table.format == "parquet"}
+    choice = next((name for name, is_chosen in needs_file.items() if is_chosen), None)
+    if choice is not None and (out is None or _is_special_file(out)):
         raise RunError(
-            found=f"{what}, but the table goes to {out or 'standard output'}",
+            found=f"{choice}, but the table goes to {out or 'standard output'}",
             expected="a file for the table",
-            fix="say which with --out",
+            fix="name one with `out`",
         )
 
 
-def _leave(
-    out: Path, images: Iterable[str], origin_of: Callable[[InputList], Origin], shard: Shard | None
-) -> Predictions:
-    """Leave a finished table as it is; a shard's says what it is made of, and must be what is asked for."""
-    if shard is None:
-        return Predictions(0, 0, out, was_there=True)
-    found = read_shard(out)
-    check_same(found.origin, images, origin_of, place=out)
-    found.check_intact()
-    return Predictions(found.origin.count, found.unreadable, out, was_there=True)
+def _is_special_file(out: Path) -> bool:
+    """Whether `out` is a pipe or a device, such as /dev/null, to which rows are written as they come."""
+    return out.exists() and not out.is_file()
 
 
-def _stream(file: TextIO, ask: Ask, images: Iterable[str], writer: TextWriter) -> Predictions:
-    """Write rows as they come, to where nothing can be gone on with."""
-    with tempfile.TemporaryFile() as listed:
-        inputs = write_inputs(listed, images)
-        paths = read_inputs(listed, 0, inputs.count)
-        file.write(writer.header)
+def _check_nothing_is_replaced(out: Path, *, is_shard: bool) -> None:
+    check_new(out)
+    if is_shard:
+        check_new(sidecar_of(out))
+
+
+def _open_predictor(model: Path, table: Table) -> Predictor:
+    bundle = open_for_inference(model)
+    if not table.neighbours:
+        return Predictor(bundle=bundle, mirror=table.mirror)
+    neighbours = neighbours_of(bundle)
+    neighbours.check_count(table.neighbours)
+    find_neighbours = partial(neighbours.nearest, count=table.neighbours)
+    return Predictor(bundle=bundle, find_neighbours=find_neighbours, mirror=table.mirror)
+
+
+def _describe_table(bundle: Bundle, table: Table, shard: Shard, inputs: InputList) -> Provenance:
+    return Provenance(
+        model=bundle.sha256,
+        classes=bundle.classes,
+        inputs=inputs.sha256,
+        total=inputs.count,
+        shard=shard,
+        table=table,
+    )
+
+
+def _stream_table(
+    out: Path | None, predictor: Predictor, images: Iterable[str], writer: TextWriter
+) -> PredictionSummary:
+    """Write rows as they come to standard output or a special file, where nothing can be resumed."""
+    if out is None:
+        return _write_rows(sys.stdout, predictor, images, writer, name="standard output")
+    with explain_write_errors(out):
+        file = out.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+    with file:
+        return _write_rows(file, predictor, images, writer, name=str(out))
+
+
+def _write_rows(
+    file: TextIO, predictor: Predictor, images: Iterable[str], writer: TextWriter, *, name: str
+) -> PredictionSummary:
+    with tempfile.TemporaryFile() as saved_paths:
+        with explain_write_errors(tempfile.gettempdir(), fix="free some space there, or set TMPDIR to another folder"):
+            inputs = write_inputs(saved_paths, images)
+            saved_paths.flush()
+        positions = range(inputs.count)
+        paths = read_inputs(saved_paths, positions)
         unreadable = 0
-        for answers in _answer(ask, paths, first=0, count=inputs.count, total=inputs.count):
-            file.writelines(map(writer.line, answers))
-            unreadable += _count_unreadable(answers)
-    file.flush()
-    return Predictions(inputs.count, unreadable, None)
+        with explain_write_errors(name):
+            file.write(writer.header)
+        with closing(_predict_range(predictor, paths, positions, total=inputs.count)) as batches:
+            for predictions in batches:
+                with explain_write_errors(name):
+                    file.writelines(map(writer.line, predictions))
+                unreadable += _count_unreadable(predictions)
+    with explain_write_errors(name):
+        file.flush()
+    return PredictionSummary(inputs.count, unreadable, None)
 
 
-def _fill(parts: Parts, ask: Ask, writer: Writer, *, again: str) -> None:
-    """Predict what is not done yet; `again` is the command that goes on after a stop."""
-    origin = parts.origin
-    done = sum(part.count for part in parts.done())
-    first, last = origin.stretch[0] + done, origin.stretch[1]
-    if done:
-        logger.info(f"going on after {done:,} of {plural(origin.count, 'image')}")
-    paths = parts.paths(first, last)
-    batches = _answer(ask, paths, first=first, count=last - first, total=origin.total)
-    values = len(origin.classes) + VALUES_OF_A_ROW + VALUES_OF_A_NEIGHBOUR * origin.table.neighbours
-    with stop_requests() as is_stopped, closing(batches):
-        for answers in gather(batches, most=WAITING_VALUES // values, is_stopped=is_stopped):
-            unreadable = _count_unreadable(answers)
-            parts.keep(writer.encode(answers), first=first, count=len(answers), unreadable=unreadable)
-            first += len(answers)
-            if is_stopped() and first < last:
-                raise Interrupted(
-                    found=f"after {first - origin.stretch[0]:,} of {plural(origin.count, 'image')}",
-                    expected=f"their rows, in {parts.folder}",
-                    fix=again,
-                )
+def _keep_finished_table(out: Path, images: Iterable[str], describe: Describe, *, is_shard: bool) -> PredictionSummary:
+    """Leave a finished table as it is; a shard's must have the requested provenance."""
+    if not is_shard:
+        return PredictionSummary(0, 0, out, already_complete=True)
+    shard_table = read_shard(out)
+    check_provenance(shard_table.provenance, images, describe, path=out)
+    shard_table.check_intact()
+    return PredictionSummary(shard_table.provenance.count, shard_table.unreadable, out, already_complete=True)
 
 
-def _answer(ask: Ask, paths: Iterator[str], *, first: int, count: int, total: int) -> Generator[Sequence[Answer]]:
-    """The answers to `count` files, batch by batch, with progress."""
+def _predict_missing_rows(
+    unfinished: UnfinishedTable, predictor: Predictor, writer: Writer, *, is_stopped: Callable[[], bool]
+) -> None:
+    """Write the parts that are missing, until all are there or a stop is requested."""
+    provenance = unfinished.provenance
+    num_done = unfinished.num_done()
+    if num_done:
+        logger.info(f"resumed after {num_done:,} of {plural(provenance.count, 'image')}")
+    missing = provenance.input_range[num_done:]
+    num_values = len(provenance.classes) + VALUES_PER_ROW + VALUES_PER_NEIGHBOUR * provenance.table.neighbours
+    with closing(_predict_range(predictor, unfinished.paths(missing), missing, total=provenance.total)) as batches:
+        first = missing.start
+        for rows in group_into_parts(batches, max_rows=MAX_PART_VALUES // num_values, is_stopped=is_stopped):
+            unreadable = _count_unreadable(rows)
+            unfinished.write_part(writer.encode(rows), first=first, count=len(rows), unreadable=unreadable)
+            first += len(rows)
+            if is_stopped():
+                return
+
+
+def _predict_range(
+    predictor: Predictor, paths: Iterator[str], positions: range, *, total: int
+) -> Generator[Sequence[Prediction]]:
+    """The predictions for the inputs at `positions` of a list of `total`, batch by batch, with progress."""
     with (
-        progress("predicting", count, unit="images") as bar,
-        closing(ask(paths, first=first, total=total)) as batches,
+        progress("predicting", len(positions), unit="images") as counter,
+        closing(predictor.predict_batches(paths, first=positions.start, total=total)) as batches,
     ):
-        for answers in batches:
-            bar.advance(len(answers))
-            yield answers
+        for predictions in batches:
+            counter.advance(len(predictions))
+            yield predictions
 
 
-def _finish(parts: Parts, writer: Writer, out: Path, *, in_shards: bool) -> Predictions:
-    """Write the table, and beside a shard's what it is; its parts are none of an unfinished one any more."""
-    unreadable = sum(part.unreadable for part in parts.done())
-    with open_atomic(out, overwrite=False) as whole:
-        writer.join(whole, (part.path for part in parts.done()))
-    if in_shards:
-        write_sidecar(out, parts.origin, unreadable=unreadable)
-    parts.finish()
-    return Predictions(parts.origin.count, unreadable, out)
+def _interrupted(unfinished: UnfinishedTable, *, resume: Mapping[str, Any]) -> Interrupted:
+    return Interrupted(
+        position=f"after {unfinished.num_done():,} of {plural(unfinished.provenance.count, 'image')}",
+        saved=f"their rows, in {unfinished.folder}",
+        resume=resume,
+    )
 
 
-def _count_unreadable(answers: Iterable[Answer]) -> int:
-    return sum(answer.probabilities is None for answer in answers)
+def _finish_table(unfinished: UnfinishedTable, writer: Writer, out: Path, *, is_shard: bool) -> PredictionSummary:
+    """Join the parts into the table, write a shard's sidecar, and let the parts be removed."""
+    parts = unfinished.parts()
+    unreadable = sum(part.unreadable for part in parts)
+    with (
+        explain_write_errors(out, fix="check the permissions and the free space, then use `resume=True`"),
+        open_atomic(out, overwrite=False) as file,
+    ):
+        writer.join(file, (part.path for part in parts))
+    if is_shard:
+        write_sidecar(out, unfinished.provenance, unreadable=unreadable)
+    unfinished.mark_finished()
+    return PredictionSummary(unfinished.provenance.count, unreadable, out)
 
 
-def command_to_resume(model: Path, out: Path, *, table: Table, shard: Shard | None) -> str:
-    """The command that goes on with a table; without the images, since they are known and a piped list is gone."""
-    words = ["predict", str(model), "--out", str(out), "--resume"]
-    words += ["--format", table.format] if table.format != "csv" else []
-    words += ["--top", str(table.top)] if table.top else []
-    words += ["--min-confidence", repr(table.min_confidence)] if table.min_confidence else []
-    words += ["--neighbours", str(table.neighbours)] if table.neighbours else []
-    words += ["--mirror"] if table.mirror else []
-    words += [] if shard is None else ["--shard", str(shard)]
-    return f"{program_name()} {shlex.join(words)}"
+def _count_unreadable(predictions: Iterable[Prediction]) -> int:
+    return sum(prediction.probabilities is None for prediction in predictions)

@@ -1,4 +1,7 @@
-"""What a table of predictions is made of: model, inputs, shard and shape. Only where all are the same do rows fit."""
+"""The provenance of a table of predictions: its model, inputs, shard and choices.
+
+Rows are joined only if all of them but the shard are equal.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import Any
 from convscope.errors import RecipeError
 from convscope.prediction.rows import Table
 
-FORMAT = 1  # of what this module writes into JSON files
-MOST_SHARDS = 100_000
+FORMAT = 1  # version of the JSON object
+MAX_SHARDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of `count` stretches of a list, the first having the number 1.
+    """One of `count` consecutive ranges of a list of inputs; `number` counts from 1.
 
     Raises:
         RecipeError: there is no such shard.
@@ -25,32 +28,32 @@ class Shard:
     count: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.count <= MOST_SHARDS:
+        if not 1 <= self.number <= self.count <= MAX_SHARDS:
             raise RecipeError(
                 found=f"shard {self}",
-                expected=f"1 to the number of shards, as in 3/16, and at most {MOST_SHARDS:,} of them",
-                fix="choose another --shard",
+                expected=f"1 to the number of shards, as in 3/16, and at most {MAX_SHARDS:,} shards",
+                fix="choose another `shard`",
             )
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
-    def stretch(self, total: int) -> tuple[int, int]:
-        """Which of `total` inputs it has, as numbers from and up to but not including; sizes differ by one at most."""
-        return total * (self.number - 1) // self.count, total * self.number // self.count
+    def input_range(self, total: int) -> range:
+        """The positions, from 0, of its inputs in a list of `total`; the sizes of two shards differ by one at most."""
+        return range(total * (self.number - 1) // self.count, total * self.number // self.count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """What a table is made of.
+class Provenance:
+    """What a table is made from.
 
     Attributes:
         model: SHA-256 of the ONNX file.
         classes: their names, in the order of the probabilities.
         inputs: SHA-256 of the list of all inputs, those of other shards included.
-        total: how many there are.
-        shard: the stretch of them that the table holds.
-        table: how its rows are shaped.
+        total: how many inputs that list has.
+        shard: which of them the table holds.
+        table: the choices that shape its rows.
     """
 
     model: str
@@ -61,37 +64,36 @@ class Origin:
     table: Table
 
     @property
-    def stretch(self) -> tuple[int, int]:
-        """Which inputs the table holds, as numbers from and up to but not including."""
-        return self.shard.stretch(self.total)
+    def input_range(self) -> range:
+        """The positions, in the list of all inputs, of those that the table holds."""
+        return self.shard.input_range(self.total)
 
     @property
     def count(self) -> int:
         """How many inputs the table holds."""
-        first, last = self.stretch
-        return last - first
+        return len(self.input_range)
 
-    def differences(self, other: Origin) -> list[str]:
-        """What is not the same, in the words of the command line, with both values."""
-        found = ["the model"] if self.model != other.model else []
+    def differences(self, other: Provenance) -> list[str]:
+        """Each difference to `other`, by the name of the parameter, with both values."""
+        differences = ["the model"] if self.model != other.model else []
         if self.inputs != other.inputs:
             counts = f" ({self.total:,}, not {other.total:,})" if self.total != other.total else ""
-            found.append(f"the images{counts}")
-        ours = {"shard": self.shard, **asdict(self.table)}
-        theirs = {"shard": other.shard, **asdict(other.table)}
-        changed = [name for name in ours if ours[name] != theirs[name]]
-        return found + [f"--{name.replace('_', '-')} ({ours[name]}, not {theirs[name]})" for name in changed]
+            differences.append(f"the images{counts}")
+        values = {"shard": self.shard, **asdict(self.table)}
+        other_values = {"shard": other.shard, **asdict(other.table)}
+        changed = [name for name in values if values[name] != other_values[name]]
+        return differences + [f"`{name}` ({values[name]}, not {other_values[name]})" for name in changed]
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
-    def from_json(cls, facts: Mapping[str, Any]) -> Origin:
+    def from_json(cls, facts: Mapping[str, Any]) -> Provenance:
         """Back from a JSON object.
 
         Raises:
-            KeyError, TypeError, ValueError, RecipeError: it is none of ours, or of another format.
+            KeyError, TypeError, ValueError, RecipeError: `to_json` did not write it, or in another format.
         """
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']!r}")

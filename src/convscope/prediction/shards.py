@@ -1,16 +1,18 @@
-"""What lies beside a shard's table: a small JSON file that says what the table is made of and what its bytes are."""
+"""The sidecar of a shard's table: a small JSON file with the table's provenance and the SHA-256 of its bytes."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from convscope.errors import ConvscopeError, RunError
 from convscope.files import hash_file, write_json
-from convscope.prediction.provenance import Origin
+from convscope.prediction.provenance import Provenance
+from convscope.prediction.write_errors import explain_write_errors
 
-MOST_BYTES = 64 * 1024**2  # of a sidecar: with a hundred thousand classes it has a few
+MAX_BYTES = 64 * 1024**2  # of a sidecar: with a hundred thousand classes it has a few
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,27 +21,35 @@ class ShardTable:
 
     Attributes:
         path: the table.
-        origin: what it is made of.
-        unreadable: how many of its inputs are.
-        sha256: of the table's bytes.
+        provenance: what it is made from.
+        unreadable: how many of its inputs are unreadable.
+        sha256: of the table's bytes when it was written.
     """
 
     path: Path
-    origin: Origin
+    provenance: Provenance
     unreadable: int
     sha256: str
 
     def check_intact(self) -> None:
-        """Make sure that the table's bytes are those that were written.
+        """Raise an error if the table has changed since it was written.
 
         Raises:
-            RunError: they are not.
+            RunError: it has changed, or cannot be read.
         """
-        if hash_file(self.path) != self.sha256:
+        try:
+            is_intact = hash_file(self.path) == self.sha256
+        except OSError as error:
             raise RunError(
-                found=f"{self.path} is not the table that was written",
+                found=f"{self.path} cannot be read: {error.strerror or error}",
+                expected="a table and its JSON file in the same folder",
+                fix=f"copy the table again, or predict shard {self.provenance.shard} again",
+            ) from None
+        if not is_intact:
+            raise RunError(
+                found=f"{self.path} has changed since it was written",
                 expected=f"a file with the SHA-256 {self.sha256}",
-                fix=f"copy it again, or predict shard {self.origin.shard} again",
+                fix=f"copy it again, or predict shard {self.provenance.shard} again",
             )
 
 
@@ -48,37 +58,48 @@ def sidecar_of(table: Path) -> Path:
     return table.with_name(f"{table.name}.json")
 
 
-def write_sidecar(table: Path, origin: Origin, *, unreadable: int) -> None:
-    """Write what `read_shard` reads, beside a table that is finished.
+def write_sidecar(table: Path, provenance: Provenance, *, unreadable: int) -> None:
+    """Write the sidecar of a finished table.
 
     Raises:
-        RunError: another file is there.
+        RunError: another file has its name, or it cannot be written.
     """
-    facts = {"first": origin.stretch[0], "count": origin.count, "unreadable": unreadable, "sha256": hash_file(table)}
-    write_json(sidecar_of(table), origin.to_json() | facts, overwrite=False)
+    sidecar = sidecar_of(table)
+    with explain_write_errors(sidecar):
+        facts = {
+            "first": provenance.input_range.start,
+            "count": provenance.count,
+            "unreadable": unreadable,
+            "sha256": hash_file(table),
+        }
+        write_json(sidecar, provenance.to_json() | facts, overwrite=False)
 
 
 def read_shard(table: Path) -> ShardTable:
-    """What the file beside a shard's table says.
+    """Read the sidecar of a shard's table; the table itself is not read.
 
     Raises:
         RunError: there is none, or it cannot be read.
     """
-    file = sidecar_of(table)
-    if not file.is_file():
-        raise RunError(
-            found=f"no {file}",
-            expected="the file that `convscope predict --shard` leaves beside each table",
-            fix="finish that shard, with --resume where it was begun; or copy the file too",
-        )
+    sidecar = sidecar_of(table)
     try:
-        if file.stat().st_size > MOST_BYTES:
-            raise ValueError(f"over {MOST_BYTES // 2**20} MB")
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        return ShardTable(table, Origin.from_json(facts), int(facts["unreadable"]), str(facts["sha256"]))
+        facts = _read_json(sidecar)
+        return ShardTable(table, Provenance.from_json(facts), int(facts["unreadable"]), str(facts["sha256"]))
+    except FileNotFoundError:
+        raise RunError(
+            found=f"no {sidecar}",
+            expected="the file that `convscope predict` writes beside the table of a shard",
+            fix="finish that shard: `convscope predict` resumes it if it was begun; or copy the file too",
+        ) from None
     except (OSError, KeyError, TypeError, ValueError, RecursionError, ConvscopeError) as error:
         raise RunError(
-            found=f"{file} cannot be read: {error}",
-            expected="what `convscope predict --shard` writes beside a table",
+            found=f"{sidecar} cannot be read: {error}",
+            expected="the file that `convscope predict` writes beside the table of a shard",
             fix="use the convscope that wrote it, or predict that shard again",
         ) from None
+
+
+def _read_json(sidecar: Path) -> Any:
+    if sidecar.stat().st_size > MAX_BYTES:
+        raise ValueError(f"over {MAX_BYTES // 2**20} MB")
+    return json.loads(sidecar.read_text(encoding="utf-8"))

@@ -1,0 +1,37 @@
+"""Fixtures of the tests of predictions: one model, with and without training images, and the files that it gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prediction_tables import CLASSES, SQUARE
+from sample_images import KINDS, refused_files
+from tiny_model import TinyModel, random_model
+
+
+@pytest.fixture(scope="session")
+def model() -> TinyModel:
+    """A model whose prediction differs for every image."""
+    return random_model(CLASSES, SQUARE, seed=3)
+
+
+@pytest.fixture(scope="session")
+def model_file(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `model`. Only to be read."""
+    return model.write(tmp_path_factory.mktemp("model") / "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def model_with_neighbours(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose training images are the photos. Only to be read."""
+    return random_model(KINDS, SQUARE, seed=3).write_with_neighbours(tmp_path_factory.mktemp("neighbours"), photos)
+
+
+@pytest.fixture(scope="session")
+def unreadable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files that are refused, each for another reason. Only to be read."""
+    folder = tmp_path_factory.mktemp("unreadable")
+    for name, (content, _) in refused_files().items():
+        (folder / name).write_bytes(content)
+    return folder
