@@ -145,10 +145,11 @@ def test_special_file_is_written_directly(model_file: Path, photos: Path) -> Non
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_full_special_file_is_an_error(model_file: Path, photos: Path) -> None:
-    """As a full disk is: found, expected, fix."""
+@pytest.mark.parametrize("count", [1, 1000])
+def test_full_special_file_is_an_error(model_file: Path, photos: Path, count: int) -> None:
+    """As a full disk is: found, expected, fix; whether the rows fit into the buffer of the file or not."""
     with pytest.raises(RunError, match="/dev/full cannot be written: "):
-        predict(model_file, [str(photos)], out=Path("/dev/full"))
+        predict(model_file, [str(photos / "disc" / "000.png")] * count, out=Path("/dev/full"))
 
 
 @pytest.mark.parametrize("out", [None, Path(os.devnull)])

@@ -10,7 +10,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,8 +107,8 @@ def predict(
             return _keep_finished_table(out, images, describe, is_shard=shard is not None)
         _check_nothing_is_replaced(out, is_shard=shard is not None)
     with open_unfinished_table(out, images, describe, resume=resume) as unfinished:
-        if not unfinished.is_complete():
-            check_new(out)  # only if all rows are written may the table be there: a kill may have come just after it
+        if not unfinished.is_complete():  # if it is, a kill may have come just after `out` was written
+            check_new(out)
             with stop_requests() as is_stopped:
                 _predict_missing_rows(unfinished, predictor, writer, is_stopped=is_stopped)
         if not unfinished.is_complete():
@@ -141,6 +141,7 @@ def _is_special_file(out: Path) -> bool:
 
 
 def _check_nothing_is_replaced(out: Path, *, is_shard: bool) -> None:
+    """Raise an error if a file is where the table or its sidecar will be written."""
     check_new(out)
     if is_shard:
         check_new(sidecar_of(out))
@@ -175,13 +176,17 @@ def _stream_table(
         return _write_rows(sys.stdout, predictor, images, writer, name="standard output")
     with explain_write_errors(out):
         file = out.open("w", encoding="utf-8", errors="surrogateescape", newline="")
-    with file:
+    try:
         return _write_rows(file, predictor, images, writer, name=str(out))
+    finally:
+        with suppress(OSError):  # after a failed write it fails again; after `_write_rows` nothing is left to write
+            file.close()
 
 
 def _write_rows(
     file: TextIO, predictor: Predictor, images: Iterable[str], writer: TextWriter, *, name: str
 ) -> PredictionSummary:
+    """Write a table to an open file, and flush it; `name` is that of the file in errors."""
     with tempfile.TemporaryFile() as saved_paths:
         with explain_write_errors(tempfile.gettempdir(), fix="free some space there, or set TMPDIR to another folder"):
             inputs = write_inputs(saved_paths, images)
