@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from commands import environment
 from PIL import Image
 from sample_images import draw
+
+from convscope.prediction.prediction import predict
 
 
 @pytest.mark.slow
@@ -26,6 +29,24 @@ def test_reader_that_closes_the_pipe_is_no_error(model_file: Path, photos: Path)
     assert child.stderr.read() == b""
     child.stderr.close()
     assert child.wait(timeout=30) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names pipes as POSIX does")
+def test_named_pipe_is_written_until_its_reader_closes_it(model_file: Path, photos: Path, tmp_path: Path) -> None:
+    """As for `--out >(head -1)`: the closed pipe is no failed write, and stays a BrokenPipeError."""
+    os.mkfifo(tmp_path / "pipe")
+    first_lines: list[str] = []
+
+    def read_first_line() -> None:
+        with (tmp_path / "pipe").open() as pipe:
+            first_lines.append(pipe.readline())
+
+    reader = threading.Thread(target=read_first_line)
+    reader.start()
+    with pytest.raises(BrokenPipeError):
+        predict(model_file, [str(photos / "disc" / "000.png")] * 5000, out=tmp_path / "pipe")
+    reader.join(timeout=30)
+    assert first_lines[0].startswith("path,")
 
 
 @pytest.mark.slow

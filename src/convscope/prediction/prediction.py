@@ -91,6 +91,7 @@ def predict(
         RunError: another file or an unfinished table is at `out`, or the table there has another model, other inputs or
             other choices; or `out` cannot be written, or standard input cannot be read.
         MissingExtra: the table is Parquet, and pyarrow is not installed.
+        BrokenPipeError: the table goes to a pipe, and its reader has closed it.
         Interrupted: Ctrl-C or SIGTERM; the rows so far are saved.
     """
     table = table or Table()
