@@ -1,4 +1,4 @@
-"""A network of a person's own, as `--network homemade:network` names it: with what is awkward about such networks."""
+"""A custom network, as the recipe names it, `homemade:network`, with what is difficult about such networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Gate(layers.Layer):  # type: ignore[misc]
 
 
 def network(image_size: int, num_classes: int) -> keras.Model:
-    """Float pixels in, a residual block, statistics that move, dropout, and a head that flattens."""
+    """Float input, a residual connection, moving statistics, dropout, a custom layer, and a head that flattens."""
     image = keras.Input((image_size, image_size, 3))
     tensor = layers.Rescaling(1 / 127.5, offset=-1)(image)
     tensor = layers.Conv2D(6, 3, padding="same", activation="relu")(tensor)

@@ -10,11 +10,11 @@ import pytest
 from convscope.networks.catalog import (
     build_network,
     count_operations,
-    outputs_of,
+    named_weights,
     random_states,
     read_weights,
     set_weights,
-    weights_of,
+    submodel,
 )
 from convscope.networks.frameworks import keras
 from convscope.recipe.recipe import Recipe
@@ -30,36 +30,36 @@ def model() -> Any:
     return build_network(RECIPE, 3)
 
 
-def test_network_is_the_recipes() -> None:
-    """Size, channels, filters, width and classes come from the recipe and the data, none from a constant."""
+def test_network_is_built_from_the_recipe() -> None:
+    """Size, channels, filters and dense units are the recipe's, the number of classes is the caller's."""
     model = build_network(Recipe(network="classic", image_size=20, channels=3, filters=(2, 3, 5), dense_units=7), 4)
     shapes = {name: tuple(model.get_layer(name).output.shape[1:]) for name in ("image", "block3", "features", "logits")}
     assert shapes == {"image": (20, 20, 3), "block3": (2, 2, 5), "features": (7,), "logits": (4,)}
 
 
 def test_default_recipe_is_the_reference() -> None:
-    """Without any choice the network has the reference's 2,126,178 weights for two classes."""
+    """With default values `classic` has the reference's 2,126,178 weights for two classes."""
     assert build_network(Recipe(network="classic"), 2).count_params() == 2_126_178
 
 
-def test_seed_is_the_recipes() -> None:
-    """Two networks of one recipe start alike."""
+def test_initial_weights_follow_from_the_recipes_seed() -> None:
+    """Two networks of one recipe have the same initial weights."""
     one, two = (read_weights(build_network(RECIPE, 3)) for _ in range(2))
     assert all((one[name] == two[name]).all() for name in one)
 
 
-def test_outputs_are_named_and_share_the_weights(model: Any) -> None:
-    """Any layers come out by name, and follow the network's weights when these change."""
-    part = outputs_of(model, "block1", "logits")
+def test_submodel_has_named_outputs_and_shares_the_weights(model: Any) -> None:
+    """Its outputs are those of any layers, by name, and change with the network's weights."""
+    blocks = submodel(model, "block1", "logits")
     images = np.full((2, 16, 16, 1), 200, np.uint8)
-    before = part(images)
+    before = blocks(images)
     assert {name: tuple(tensor.shape) for name, tensor in before.items()} == {"block1": (2, 8, 8, 4), "logits": (2, 3)}
     set_weights(model, {name: array + 1 for name, array in read_weights(model).items()})
-    assert (part(images)["logits"].numpy() != before["logits"].numpy()).all()
+    assert (blocks(images)["logits"].numpy() != before["logits"].numpy()).all()
 
 
-def test_weights_come_back(model: Any) -> None:
-    """What was read can be put into another network of the same recipe, to the bit."""
+def test_weights_are_set_as_they_were_read(model: Any) -> None:
+    """Weights that were read from one network can be set in another of the same recipe, to the bit."""
     weights = {
         name: np.random.default_rng(0).normal(size=array.shape).astype("f4")
         for name, array in read_weights(model).items()
@@ -71,7 +71,7 @@ def test_weights_come_back(model: Any) -> None:
 
 
 def test_read_weights_are_a_copy(model: Any) -> None:
-    """Weights that were read stay as they were when the network learns on."""
+    """Weights that were read do not change when the network is trained further."""
     kept = read_weights(model)
     before = {name: array.copy() for name, array in kept.items()}
     for weight in model.weights:
@@ -81,7 +81,7 @@ def test_read_weights_are_a_copy(model: Any) -> None:
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
 def test_weights_of_another_network_are_refused(model: Any, change: str) -> None:
-    """A weight too few, one too many, or one of another shape is an error, not a network that is half another."""
+    """A missing weight, an unknown one, or one of another shape is an error."""
     weights = read_weights(model)
     if change == "missing":
         del weights["dense/bias"]
@@ -93,46 +93,46 @@ def test_weights_of_another_network_are_refused(model: Any, change: str) -> None
         set_weights(model, weights)
 
 
-def test_names_of_weights_are_those_of_keras_where_these_are_ours(model: Any) -> None:
-    """What finished runs have saved can still be read: a layer's name and the weight's own, as Keras writes them."""
+def test_names_of_weights_are_those_of_keras(model: Any) -> None:
+    """In convscope's own networks a name is the path in Keras, by which finished runs have saved the weight."""
     compact = build_network(Recipe(network="compact", image_size=32, filters=(4, 4, 4)), 2)
-    for each in (model, compact):
-        assert {name: id(weight) for name, weight in weights_of(each).items()} == {
-            weight.path: id(weight) for weight in each.weights
+    for network in (model, compact):
+        assert {name: id(weight) for name, weight in named_weights(network).items()} == {
+            weight.path: id(weight) for weight in network.weights
         }
 
 
-def test_names_of_weights_leave_out_what_keras_counts() -> None:
-    """In a layer of one's own: weights without a name, and layers inside of it that were given none."""
+def test_names_of_weights_do_not_have_the_numbers_of_keras() -> None:
+    """In a custom layer: weights without a name, and inner layers without one."""
 
-    class Own(keras.layers.Layer):  # type: ignore[misc]
+    class Custom(keras.layers.Layer):  # type: ignore[misc]
         def build(self, shape: tuple[int | None, ...]) -> None:
             self.inner = [keras.layers.Dense(2), keras.layers.Dense(2)]
             for layer in self.inner:
                 layer.build(shape)
-            self.one, self.two = (self.add_weight(shape=(1,)) for _ in range(2))
+            self.factor, self.offset = (self.add_weight(shape=(1,)) for _ in range(2))
 
         def call(self, inputs: Any) -> Any:
-            return inputs * self.one + self.two
+            return inputs * self.factor + self.offset
 
-    def built() -> Any:
+    def build() -> Any:
         image = keras.Input((4,), name="image")
-        return keras.Model(image, Own(name="own")(image))
+        return keras.Model(image, Custom(name="custom")(image))
 
-    names = list(read_weights(built()))
-    assert names == list(read_weights(built()))
+    names = list(read_weights(build()))
+    assert names == list(read_weights(build()))
     assert names == [
-        "own/variable",
-        "own/variable_2",
-        "own/dense/kernel",
-        "own/dense/bias",
-        "own/dense/kernel_2",
-        "own/dense/bias_2",
+        "custom/variable",
+        "custom/variable_2",
+        "custom/dense/kernel",
+        "custom/dense/bias",
+        "custom/dense/kernel_2",
+        "custom/dense/bias_2",
     ]
 
 
-def test_random_states_are_what_dropout_draws_from(model: Any) -> None:
-    """Set back, a network drops the same again; ours draw nothing."""
+def test_random_states_are_those_of_dropout(model: Any) -> None:
+    """With a state set back a network drops the same units again; convscope's own networks have none."""
     assert random_states(model) == {}
     image = keras.Input((64,), name="image")
     other = keras.Model(image, keras.layers.Dropout(0.5, name="drop")(image))
@@ -146,7 +146,7 @@ def test_random_states_are_what_dropout_draws_from(model: Any) -> None:
 
 
 def test_operations_of_separable_convolutions_count() -> None:
-    """Both of their kernels, at every place: two operations for each product."""
+    """Both kernels, at every position: two operations for each product."""
     image = keras.Input((8, 8, 3), name="image")
     model = keras.Model(image, keras.layers.SeparableConv2D(5, 3, padding="same", name="one")(image))
     assert count_operations(model, 8) == 2 * 64 * (9 * 3 + 3 * 5)

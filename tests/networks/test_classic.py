@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy_network import logits_of, softmax
 
-from convscope.networks.catalog import outputs_of, read_weights, set_weights
+from convscope.networks.catalog import read_weights, set_weights, submodel
 from convscope.networks.classic import classic
 from convscope.networks.frameworks import keras
 
@@ -44,7 +44,7 @@ REFERENCE_WEIGHTS = {
     "logits/kernel": (128, 2),
     "logits/bias": (2,),
 }
-TRUNCATED = 0.8796  # the deviation of a normal distribution cut off at two deviations, in deviations of the whole one
+TRUNCATED = 0.8796  # standard deviation of a normal distribution truncated at two of its own, divided by the latter
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,10 @@ def reference() -> Any:
 
 
 def small(size: int = 12, channels: int = 3, num_classes: int = 3, seed: int = 0) -> Any:
-    """A network that costs nothing, with weights large enough that every part of it counts."""
+    """A tiny network, with weights large enough that every layer matters."""
     model = classic((size, size, channels), num_classes, filters=(4, 5), dense_units=6, seed=seed)
-    draw = np.random.default_rng(1)
-    scaled = {name: draw.normal(0, 0.5, array.shape).astype("f4") for name, array in read_weights(model).items()}
+    generator = np.random.default_rng(1)
+    scaled = {name: generator.normal(0, 0.5, array.shape).astype("f4") for name, array in read_weights(model).items()}
     set_weights(model, scaled)
     return model
 
@@ -74,14 +74,14 @@ def test_layers_and_shapes_are_the_references(reference: Any) -> None:
 
 
 def test_weights_are_the_references(reference: Any) -> None:
-    """Every weight has the reference's shape; there are 2,126,178 numbers and no weight that does not learn."""
+    """Every weight has the reference's shape; there are 2,126,178 values, and all are trainable."""
     assert {weight.path: tuple(weight.shape) for weight in reference.weights} == REFERENCE_WEIGHTS
     assert reference.count_params() == 2_126_178
     assert len(reference.trainable_weights) == len(reference.weights)
 
 
 def test_kernels_start_from_a_truncated_normal(reference: Any) -> None:
-    """Deviation 0.05, cut off at two deviations, in every layer by itself; no two layers start from equal draws."""
+    """Standard deviation 0.05, truncated at two of it, in each layer; no two layers have equal kernels."""
     kernels = {name: array for name, array in read_weights(reference).items() if name.endswith("kernel")}
     for name, kernel in kernels.items():
         error = 0.05 / np.sqrt(kernel.size)  # of the mean; of the deviation it is less
@@ -110,47 +110,47 @@ def test_convolutions_are_plain(reference: Any) -> None:
 
 
 @pytest.mark.parametrize(("size", "channels"), [(12, 3), (12, 1), (13, 3)])
-def test_answers_are_those_of_numpy(size: int, channels: int) -> None:
+def test_outputs_are_those_of_numpy(size: int, channels: int) -> None:
     """The same logits and probabilities as a NumPy network that scales to 0..1 and applies ReLU before the maximum."""
     model = small(size, channels)
     images = random_images(5, size, channels)
-    answers = outputs_of(model, "logits", "probabilities")(images, training=False)
+    outputs = submodel(model, "logits", "probabilities")(images, training=False)
     expected = logits_of(read_weights(model), images)
-    assert np.ptp(expected) > 1  # the images do matter
-    np.testing.assert_allclose(answers["logits"], expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(answers["probabilities"], softmax(expected), rtol=1e-4, atol=1e-5)
+    assert np.ptp(expected) > 1  # the logits depend on the image
+    np.testing.assert_allclose(outputs["logits"], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(outputs["probabilities"], softmax(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_pooling_before_relu_changes_no_bit() -> None:
-    """ReLU and then the maximum, the reference's order, gives the same bits from the same convolution."""
+def test_order_of_pooling_and_relu_changes_no_bit() -> None:
+    """ReLU before pooling, the reference's order, gives the same bits from the same convolution."""
     model = small()
     images = random_images(5, 12)
-    ours = outputs_of(model, "block1_convolution", "block1")(images, training=False)
-    convolved = ours["block1_convolution"]
+    outputs = submodel(model, "block1_convolution", "block1")(images, training=False)
+    convolved = outputs["block1_convolution"]
     assert (convolved.numpy() < 0).any()
-    theirs = keras.layers.MaxPooling2D(2)(keras.layers.ReLU()(convolved))
-    np.testing.assert_array_equal(ours["block1"], theirs)
+    expected = keras.layers.MaxPooling2D(2)(keras.layers.ReLU()(convolved))
+    np.testing.assert_array_equal(outputs["block1"], expected)
 
 
 def test_images_are_scaled_to_one() -> None:
     """uint8 0, 51 and 255 become 0, 0.2 and 1."""
-    scaled = outputs_of(small(), "scale")
+    scaled = submodel(small(), "scale")
     image = np.resize(np.array([0, 51, 255], np.uint8), (1, 12, 12, 3))
     np.testing.assert_allclose(scaled(image)["scale"].numpy()[0, 0, 0], [0, 0.2, 1], atol=1e-7)
 
 
 def test_input_is_bytes_and_output_is_float32() -> None:
-    """Images come in as uint8, and probabilities leave as float32 that add up to 1."""
+    """Images are uint8, probabilities float32 that add up to 1."""
     model = small()
     assert model.input.dtype == "uint8"
-    answer = model(random_images(4, 12), training=False).numpy()
-    assert answer.dtype == np.float32
-    np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-6)
+    probabilities = model(random_images(4, 12), training=False).numpy()
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("filters", [(3,), (2, 4), (2, 3, 4, 5)])
 def test_filters_units_and_classes_are_the_callers(filters: tuple[int, ...]) -> None:
-    """As many blocks as there are filters, and the widths that were asked for."""
+    """There are as many blocks as filters, and layers have the given widths."""
     model = classic((20, 20, 1), 7, filters=filters, dense_units=9, seed=0)
     widths = [model.get_layer(f"block{number}").output.shape[-1] for number in range(1, len(filters) + 1)]
     assert widths == list(filters)
@@ -166,6 +166,6 @@ def test_first_weights_follow_from_the_seed() -> None:
     def first_weights(seed: int) -> dict[str, np.ndarray]:
         return read_weights(classic((8, 8, 3), 2, filters=(4,), dense_units=5, seed=seed))
 
-    one, same, other = first_weights(3), first_weights(3), first_weights(4)
-    assert all((one[name] == same[name]).all() for name in one)
-    assert all((one[name] != other[name]).any() for name in one if name.endswith("kernel"))
+    first, same, other = first_weights(3), first_weights(3), first_weights(4)
+    assert all((first[name] == same[name]).all() for name in first)
+    assert all((first[name] != other[name]).any() for name in first if name.endswith("kernel"))

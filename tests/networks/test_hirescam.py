@@ -1,4 +1,4 @@
-"""networks/hirescam.py: what the graph spells out is the gradient that TensorFlow finds, for every network's head."""
+"""networks/hirescam.py: the maps are those of the gradient that TensorFlow computes, for the head of every network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def networks() -> dict[str, Any]:
 
 
 def varied_heads() -> dict[str, Any]:
-    """Networks of others whose heads have one of each layer that there is a rule for."""
+    """Third-party networks whose heads have one of each supported layer."""
     from convscope.networks.frameworks import keras
 
     layers = keras.layers
@@ -49,16 +49,16 @@ def varied_heads() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["classic", "compact", "flattened", "highest"])
-def test_evidence_is_block_times_gradient(name: str) -> None:
-    """Of every class: relu of the sum over channels of the last block times the gradient of the class's logit by it."""
-    from convscope.networks.catalog import outputs_of
+def test_heat_map_is_block_times_gradient(name: str) -> None:
+    """For every class: ReLU of the sum over channels of the last block times the gradient of the logit by it."""
+    from convscope.networks.catalog import submodel
     from convscope.networks.frameworks import keras, tf
-    from convscope.networks.hirescam import blocks_of, evidence, head_of
+    from convscope.networks.hirescam import block_names, class_heat_maps, head_layers
 
     model = networks()[name]
-    last = blocks_of(model)[-1]
-    outputs = outputs_of(model, last, *(layer.name for layer in head_of(model)))(IMAGES, training=False)
-    heat = evidence(model, outputs).numpy()
+    last = block_names(model)[-1]
+    outputs = submodel(model, last, *(layer.name for layer in head_layers(model)))(IMAGES, training=False)
+    maps = class_heat_maps(model, outputs).numpy()
     head = keras.Model(model.get_layer(last).output, model.get_layer("logits").output)
     for index in range(3):
         with tf.GradientTape() as tape:
@@ -66,28 +66,49 @@ def test_evidence_is_block_times_gradient(name: str) -> None:
             logit = head(outputs[last], training=False)[:, index]
         expected = tf.nn.relu(tf.reduce_sum(outputs[last] * tape.gradient(logit, outputs[last]), axis=-1)).numpy()
         assert expected.max() > 0
-        np.testing.assert_allclose(heat[..., index], expected, atol=1e-6 * expected.max())
+        np.testing.assert_allclose(maps[..., index], expected, atol=1e-6 * expected.max())
 
 
-def test_blocks_come_first_to_last() -> None:
-    """Ten come after nine, also where names would sort otherwise."""
+@pytest.mark.parametrize("network", ["classic", "compact", "efficientnet-lite0"])
+def test_heat_maps_of_a_network_in_bfloat16_are_float32(network: str) -> None:
+    """With bfloat16 activations the maps are those of the float32 network, to the precision of bfloat16."""
+    from convscope.networks.catalog import build_network, read_weights, set_weights, submodel
+    from convscope.networks.hirescam import block_names, class_heat_maps, head_layers
+    from convscope.recipe.recipe import Recipe
+
+    filters = {"classic": {"filters": (4, 5)}, "compact": {"filters": (4, 5, 6)}}.get(network, {"weights": "none"})
+    recipe = Recipe(network=network, image_size=32, **filters)
+    exact = build_network(recipe, 3)
+    weights = read_weights(exact)
+    weights["logits/kernel"] = np.random.default_rng(0).normal(size=weights["logits/kernel"].shape).astype("f4")
+    maps = []
+    for model in (exact, build_network(recipe, 3, precision="bfloat16")):
+        set_weights(model, weights)
+        names = (block_names(model)[-1], *(layer.name for layer in head_layers(model)))
+        maps.append(class_heat_maps(model, submodel(model, *names)(IMAGES, training=False)))
+    assert maps[1].dtype == "float32"
+    np.testing.assert_allclose(maps[1], maps[0], atol=0.1 * np.abs(maps[0]).max())
+
+
+def test_blocks_are_named_first_to_last() -> None:
+    """`block10` comes after `block9`."""
     from convscope.networks.classic import classic
-    from convscope.networks.hirescam import blocks_of
+    from convscope.networks.hirescam import block_names
 
     model = classic((1024, 1024, 1), 2, filters=(1,) * 10, dense_units=1, seed=0)
-    assert blocks_of(model) == tuple(f"block{number}" for number in range(1, 11))
+    assert block_names(model) == tuple(f"block{number}" for number in range(1, 11))
 
 
-def test_head_that_is_not_known_is_told() -> None:
-    """A layer between the last block and the logits that has no rule is named; no wrong map is made."""
-    from convscope.networks.catalog import outputs_of
+def test_unsupported_head_is_an_error() -> None:
+    """A layer between the last block and the logits that is not supported is named."""
+    from convscope.networks.catalog import submodel
     from convscope.networks.frameworks import keras
-    from convscope.networks.hirescam import evidence, head_of
+    from convscope.networks.hirescam import class_heat_maps, head_layers
 
     image = keras.Input((8, 8, 3), name="image")
     block = keras.layers.Conv2D(2, 3, name="block1")(image)
     pooled = keras.layers.Dense(3, activation="tanh", name="features")(keras.layers.Flatten(name="flat")(block))
     model = keras.Model(image, keras.layers.Dense(2, name="logits")(pooled))
-    outputs = outputs_of(model, "block1", *(layer.name for layer in head_of(model)))(np.zeros((1, 8, 8, 3)))
+    outputs = submodel(model, "block1", *(layer.name for layer in head_layers(model)))(np.zeros((1, 8, 8, 3)))
     with pytest.raises(ValueError, match="Dense 'features'"):
-        evidence(model, outputs)
+        class_heat_maps(model, outputs)

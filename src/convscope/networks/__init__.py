@@ -1,1 +1,1 @@
-"""Arrays -> answers, as Keras graphs: flat functional models of which every layer has a name."""
+"""The networks, as Keras graphs: flat functional models from uint8 images to probabilities, every layer named."""

@@ -1,7 +1,7 @@
-"""Networks of `keras.applications`, dressed as ours: what each does to the pixels first stands inside the graph.
+"""Networks of `keras.applications`, cloned as convscope's; how each preprocesses pixels becomes a part of the graph.
 
-What they learned from ImageNet comes from Keras, which fetches it, or from a file. A file of a stranger is read for
-the numbers in it and nothing else: always by `load_weights`, never by `load_model`, which would run code from it.
+The weights of ImageNet come from Keras, which downloads them, or from a file. A file is only ever read by
+`load_weights`, never by `load_model`, which would run code from it.
 """
 
 from __future__ import annotations
@@ -24,111 +24,109 @@ from convscope.errors import RecipeError
 from convscope.networks import blocks
 from convscope.networks.blocks import Tensor, layers
 from convscope.networks.frameworks import keras
-from convscope.networks.graph_cloning import dress, first_line, flatten, freeze_normalization
-from convscope.networks.normalization import MOMENTUM
+from convscope.networks.graph_cloning import clone_with_head, first_line, flatten, freeze_normalization
+from convscope.networks.keras_internals import application_module, application_module_name
+from convscope.networks.normalization import MOMENTUM, ChannelRescaling
 from convscope.recipe.defaults import EFFICIENTNET, KERAS
 
-WAIT_SECONDS = 20.0  # for a server that says nothing
+DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
 EFFICIENTNET_SCALE = tuple(deviation**-0.5 for deviation in (0.229, 0.224, 0.225))
 
 
-def application(
-    name: str, shape: tuple[int, int, int], num_classes: int, *, weights: str, is_blank: bool = False
+def keras_application(
+    name: str, shape: tuple[int, int, int], num_classes: int, *, weights: str, load_weights: bool = True
 ) -> Any:
-    """Build the network `keras.applications.NAME`; its `logits` begin at 0.
+    """Build the network `keras.applications.NAME`; its `logits` are 0 at first.
 
-    Batch normalisation stays as it learned it before; with weights `none` it learns like all else.
+    Batch normalisation is frozen in a pretrained network; with weights `none` it is trained like all else.
 
     Args:
         name: such as `MobileNetV2`.
         shape: (height, width, 3) of the images.
-        num_classes: how many classes it tells apart.
-        weights: `imagenet`, which Keras fetches or has fetched before; `none` for random ones; or a file with those of
-            this network without its top, as Keras saves them.
-        is_blank: leave `weights` out, since others will be put in their place.
+        num_classes: the number of classes.
+        weights: `imagenet`, which Keras downloads once; `none` for random ones; or a file with those of this network
+            without its top, as Keras saves them.
+        load_weights: `False` builds the same network without reading `weights`, where others will be set.
 
     Returns: a `keras.Model` from `image` (B, height, width, 3) uint8 to `probabilities` (B, classes) float32, with the
         layers `block1`, `block2`, ..., `features` and `logits`.
 
     Raises:
-        RecipeError: there is no such network, it takes no such images, or the weights cannot be had.
+        RecipeError: there is no such network, it does not take such images, or the weights cannot be loaded.
     """
     build = _find(name)
-    core = _load(build, name, shape, "none" if is_blank else weights)
+    core = _load(build, name, shape, weights if load_weights else "none")
     if weights == "none":
         for layer in core.layers:
             if isinstance(layer, layers.BatchNormalization):
-                layer.momentum = MOMENTUM  # Keras's are for many more steps than ours
+                layer.momentum = MOMENTUM  # Keras's are for many more steps than a run here has
     else:
         freeze_normalization(core)
-    image = blocks.images(shape)
+    image = blocks.image_input(shape)
     trunk = flatten(keras.Model(core.input, layers.GlobalAveragePooling2D()(core.output)), shape)
-    after = _missing(trunk, build) if weights != "none" else {}
-    return dress(trunk, image, prepare(image, build), num_classes=num_classes, after=after)
+    rescaling = {} if weights == "none" else _imagenet_rescaling(trunk, build)
+    return clone_with_head(trunk, image, preprocess(image, build), num_classes=num_classes, insert_after=rescaling)
 
 
-def names() -> tuple[str, ...]:
-    """The names of all networks that Keras has."""
+def application_names() -> tuple[str, ...]:
+    """The names of all networks of `keras.applications`."""
     return tuple(name for name, value in vars(keras.applications).items() if inspect.isfunction(value))
 
 
-def prepare(image: Tensor, build: Any) -> Tensor:
-    """Pixels as a network of Keras's wants them: (B, h, w, 3) uint8, RGB -> the same shape, float, maybe BGR.
+def preprocess(image: Tensor, build: Any) -> Tensor:
+    """What the `preprocess_input` of a network does: (B, h, w, 3) uint8, RGB -> the same shape, float, RGB or BGR.
 
-    What its `preprocess_input` does is found out by showing it black and three colours: each channel that it answers is
-    one of the image's times a factor, plus a constant.
+    It is found by calling it with black and three colours: each of its channels is one of the image's times a factor,
+    plus a constant.
     """
     colours = 255.0 * np.concatenate([np.zeros((1, 3)), np.eye(3)])[:, np.newaxis, np.newaxis]  # (4, 1, 1, 3)
-    answers = np.asarray(_module_of(build).preprocess_input(colours))[:, 0, 0]
-    offset, slopes = answers[0], (answers[1:] - answers[0]) / 255  # (3,), (channels of the image, channels)
+    outputs = np.asarray(application_module(build).preprocess_input(colours))[:, 0, 0]
+    offset, slopes = outputs[0], (outputs[1:] - outputs[0]) / 255  # (3,), (channels of the image, channels)
     order = slopes.argmax(axis=0)
     if not np.array_equal(order, np.arange(3)):
         image = keras.ops.take(image, order, axis=-1)
-    return layers.Rescaling(slopes.max(axis=0).tolist(), offset=offset.tolist(), name="scale")(image)
+    return ChannelRescaling(slopes.max(axis=0).tolist(), offset.tolist(), name="scale")(image)
 
 
 def _find(name: str) -> Any:
-    if name in names():
+    """The function of `keras.applications` that builds a network."""
+    if name in application_names():
         return getattr(keras.applications, name)
-    spelled = {each.lower(): each for each in names()}
-    meant = [spelled[each] for each in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)]
+    by_lower_case = {known.lower(): known for known in application_names()}
+    matches = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)
+    similar = [KERAS + by_lower_case[match] for match in matches]
     raise RecipeError(
         found=f"network {KERAS}{name}, which Keras {keras.__version__} does not have",
-        expected=f"one of {', '.join(sorted(names()))}",
-        fix=f"did you mean {' or '.join(KERAS + each for each in meant)}?" if meant else "change --network",
+        expected=f"one of {', '.join(sorted(application_names()))}",
+        fix=f"did you mean {' or '.join(similar)}?" if similar else "change `network`",
     )
-
-
-def _module_of(build: Any) -> Any:
-    """The public module of a network, in which its `preprocess_input` is."""
-    return getattr(keras.applications, build.__module__.rpartition(".")[2])
 
 
 def _load(build: Any, name: str, shape: tuple[int, int, int], weights: str) -> Any:
     """The network of Keras without its classes, with its weights."""
-    make = functools.partial(_make, build, name, shape)
+    build_core = functools.partial(_build_core, build, name, shape)
     if weights == "none":
-        return make(None)
+        return build_core(None)
     if weights == "imagenet":
         try:
-            with _patience():
-                return make("imagenet")
+            with _download_timeout():
+                return build_core("imagenet")
         except RecipeError:
             raise
         except Exception as error:  # Keras raises bare ones
-            make(None)  # where it is the shape that is wrong, this says so
-            raise _not_fetched(name, error) from None
-    core = make(None)
+            build_core(None)  # if the shape is wrong, this raises the error about it
+            raise _download_error(name, error) from None
+    core = build_core(None)
     try:
         core.load_weights(weights)
-    except Exception as error:  # as HDF5, Keras or the system has it
-        raise _wrong_file(name, weights, error) from None
+    except Exception as error:  # of HDF5, Keras or the system
+        raise _file_error(name, weights, error) from None
     return core
 
 
-def _make(build: Any, name: str, shape: tuple[int, int, int], weights: str | None) -> Any:
+def _build_core(build: Any, name: str, shape: tuple[int, int, int], weights: str | None) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the weights were made at another image size, which does not matter
+        warnings.simplefilter("ignore")  # that the weights were trained at another image size, which does not matter
         try:
             return build(include_top=False, weights=weights, input_shape=shape)
         except ValueError as error:
@@ -137,15 +135,15 @@ def _make(build: Any, name: str, shape: tuple[int, int, int], weights: str | Non
             raise RecipeError(
                 found=f"{shape[0]} x {shape[1]} images with {shape[2]} channels for {KERAS}{name}: {first_line(error)}",
                 expected="images that this network takes",
-                fix="change --image-size",
+                fix="change `image_size`",
             ) from None
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
-    """Keras fetches a file without waiting for ever, and says so where it does not mix with our output."""
+def _download_timeout() -> Iterator[None]:
+    """Let downloads by Keras time out, and print to standard error, where they do not mix with results."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(WAIT_SECONDS)
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
         with redirect_stdout(sys.stderr):
             yield
@@ -153,37 +151,38 @@ def _patience() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _not_fetched(name: str, error: Exception) -> RecipeError:
+def _download_error(name: str, error: Exception) -> RecipeError:
     address = re.search(r"https?://\S+[^\s:]", str(error))
-    where = address.group() if address else "its weights, without the top, from where Keras says that they are"
+    source = address.group() if address else "its weights without the top from the address in Keras's documentation"
     return RecipeError(
-        found=f"no weights of {KERAS}{name} in Keras's cache, nor could it fetch them: {first_line(error)}",
+        found=f"no weights of {KERAS}{name} in Keras's cache, and the download failed: {first_line(error)}",
         expected="a connection to the internet the first time, or a file",
-        fix=f"fetch {where} elsewhere and say --weights FILE; or --weights none (it learns from nothing); or --network"
-        f" {EFFICIENTNET}",
+        fix=f"download {source} elsewhere and set `weights` to the file; or `weights=none` (it trains from scratch); or"
+        f" `network={EFFICIENTNET}`",
     )
 
 
-def _wrong_file(name: str, weights: str, error: Exception) -> RecipeError:
+def _file_error(name: str, weights: str, error: Exception) -> RecipeError:
     path = Path(weights)
     reason = first_line(error) if path.is_file() else "a folder" if path.is_dir() else "no such file"
     return RecipeError(
         found=f"{path.absolute()}: {reason}",
         expected=f"the weights of {KERAS}{name} without its top (`include_top=False`), in a file *.h5 as Keras saves"
         " them",
-        fix="name another file with --weights, or `imagenet`, or `none`",
+        fix="set `weights` to another file, `imagenet` or `none`",
     )
 
 
-def _missing(trunk: Any, build: Any) -> dict[int, Any]:
-    """What Keras builds into EfficientNet (the first) only where it fetches the weights itself.
+def _imagenet_rescaling(trunk: Any, build: Any) -> dict[Any, Any]:
+    """The layer that Keras builds into EfficientNet (version 1) only if it downloads the weights itself.
 
-    Its normalisation divides by the variance's root where ImageNet's were learned with a division by the variance.
+    The normalisation divides by the root of the variance, but the weights were trained with a division by the variance.
+
+    Returns: a new layer by the layer of `trunk` that it comes after; empty where nothing is missing.
     """
-    found = [layer for layer in trunk.layers if isinstance(layer, layers.Normalization)]
-    if build.__module__.rpartition(".")[2] != "efficientnet" or not found:
+    positions = [index for index, layer in enumerate(trunk.layers) if isinstance(layer, layers.Normalization)]
+    if application_module_name(build) != "efficientnet" or not positions:
         return {}
-    place = next(number for number, layer in enumerate(trunk.layers) if layer is found[0])
-    if isinstance(trunk.layers[place + 1], layers.Rescaling):
+    if isinstance(trunk.layers[positions[0] + 1], layers.Rescaling):
         return {}
-    return {id(found[0]._inbound_nodes[-1].outputs[0]): layers.Rescaling(EFFICIENTNET_SCALE, name="spread")}
+    return {trunk.layers[positions[0]]: ChannelRescaling(EFFICIENTNET_SCALE, name="imagenet_scale")}

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from convscope.networks import blocks
-from convscope.networks.blocks import Start, layers
+from convscope.networks.blocks import Initializers, layers
 from convscope.networks.frameworks import keras
 
-DEVIATION = 0.05  # of the first weights, and the value of every first bias: the reference's
+INITIAL_STDDEV = 0.05  # of the first kernels, and the value of every first bias: the reference's
 
 
 def classic(
@@ -23,22 +23,22 @@ def classic(
 
     Args:
         shape: (height, width, channels) of the images.
-        num_classes: how many classes it tells apart.
+        num_classes: the number of classes.
         filters: of each convolution.
         dense_units: width of the dense layer, the network's features.
-        seed: the first weights follow from it.
+        seed: of the initial weights.
 
     Returns: a `keras.Model` from `image` (B, height, width, channels) uint8 to `probabilities` (B, classes) float32,
         with the layers `block1`, `block2`, ..., `features` (B, dense_units) and `logits` (B, classes).
     """
-    start = Start(seed, deviation=DEVIATION, bias=DEVIATION)
-    image = blocks.images(shape)
+    initializers = Initializers(seed, stddev=INITIAL_STDDEV, bias=INITIAL_STDDEV)
+    image = blocks.image_input(shape)
     tensor = blocks.scale(image)
-    for number, count in enumerate(filters, start=1):
-        tensor = blocks.convolve(tensor, count, name=f"block{number}", start=start)
+    for number, num_filters in enumerate(filters, start=1):
+        tensor = blocks.convolution_block(tensor, num_filters, name=f"block{number}", initializers=initializers)
     tensor = layers.Flatten(name="flatten")(tensor)  # (B, h, w, c) -> (B, h * w * c)
-    tensor = blocks.dense(tensor, dense_units, name="dense", start=start)
+    tensor = blocks.dense(tensor, dense_units, name="dense", initializers=initializers)
     tensor = layers.ReLU(name="features")(tensor)
-    tensor = blocks.dense(tensor, num_classes, name="logits", start=start, dtype="float32")
+    tensor = blocks.dense(tensor, num_classes, name="logits", initializers=initializers, dtype="float32")
     probabilities = layers.Softmax(name="probabilities", dtype="float32")(tensor)
     return keras.Model(image, probabilities, name="classic")

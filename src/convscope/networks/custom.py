@@ -1,7 +1,7 @@
-"""A network of the person's own, `module:function`, dressed as ours once it is seen to be one that can be.
+"""Custom networks, `module:function`: called, checked, and cloned as one of convscope's.
 
 `function(image_size, num_classes)` returns a functional or sequential `keras.Model` from pixels 0-255, which it scales
-itself, to one number for each class: its last layer is a `Dense`, linear or softmax.
+itself, to one value for each class: its last layer is a `Dense`, linear or softmax.
 """
 
 from __future__ import annotations
@@ -19,185 +19,183 @@ import numpy as np
 from convscope.errors import RecipeError
 from convscope.networks import blocks
 from convscope.networks.blocks import Tensor, layers
+from convscope.networks.feature_maps import describe
 from convscope.networks.frameworks import keras, tf
-from convscope.networks.graph_cloning import describe, dress, first_line, flatten, source_of
+from convscope.networks.graph_cloning import clone_with_head, first_line, flatten
+from convscope.networks.keras_internals import source_of
+from convscope.networks.tf2onnx_internals import unsupported_operations
 
-DIFFERENCE = 0.02  # of the largest feature: more than rounding, also in bfloat16
-ENDING = (keras.activations.linear, keras.activations.softmax)
-CONTRACT = "a functional or sequential keras.Model from images to one number for each class"
+TOLERANCE = 0.02  # of the largest feature: more than rounding, also in bfloat16
+FINAL_ACTIVATIONS = (keras.activations.linear, keras.activations.softmax)
+EXPECTED = "a functional or sequential keras.Model from images to one value for each class"
 
 
-def own_network(name: str, shape: tuple[int, int, int], num_classes: int) -> Any:
-    """Build the network of a function of the person's own, with the weights that it came with.
+def custom_network(name: str, shape: tuple[int, int, int], num_classes: int) -> Any:
+    """Build a custom network, with the weights that its function returned it with.
 
     Args:
-        name: `module:function`; the module lies in the current folder or on Python's path.
+        name: `module:function`; the module is in the current folder or on Python's path.
         shape: (height, width, channels) of the images.
-        num_classes: how many classes it tells apart.
+        num_classes: the number of classes.
 
     Returns: a `keras.Model` from `image` (B, height, width, channels) uint8 to `probabilities` (B, classes) float32,
         with the layers `block1`, `block2`, ..., `features` and `logits`.
 
     Raises:
-        RecipeError: there is no such function, or what it returns is no such network.
+        RecipeError: there is no such function, or it does not return such a network.
     """
-    model = _call(name, shape[0], num_classes)
+    model = _call_function(name, shape[0], num_classes)
     _check_model(name, model, shape)
     flat = flatten(model, shape)
     _check_layers(name, flat)
-    last, tensor = _last_dense(name, flat, num_classes)
-    trunk = keras.Model(flat.input, tensor)
-    image = blocks.images(shape)
-    takes_bytes = "int" in keras.backend.standardize_dtype(flat.input.dtype)
-    pixels = image if takes_bytes else layers.Rescaling(1.0, name="scale")(image)
-    dressed = dress(trunk, image, pixels, num_classes=num_classes)
+    last, features = _last_dense(name, flat, num_classes)
+    trunk = keras.Model(flat.input, features)
+    image = blocks.image_input(shape)
+    takes_integers = "int" in keras.backend.standardize_dtype(flat.input.dtype)
+    pixels = image if takes_integers else layers.Rescaling(1.0, name="scale")(image)
+    clone = clone_with_head(trunk, image, pixels, num_classes=num_classes)
     weights = [weight.numpy() for weight in last.weights]
-    dressed.get_layer("logits").set_weights(weights if last.use_bias else [*weights, np.zeros(num_classes, "f4")])
-    _check_alike(name, trunk, dressed)
-    _check_operations(name, dressed)
-    return dressed
+    clone.get_layer("logits").set_weights(weights if last.use_bias else [*weights, np.zeros(num_classes, "f4")])
+    _check_features(name, trunk, clone)
+    _check_operations(name, clone)
+    return clone
 
 
-def _call(name: str, image_size: int, num_classes: int) -> Any:
-    """What the person's function returns."""
+def _call_function(name: str, image_size: int, num_classes: int) -> Any:
+    """The result of the custom function."""
     module_name, _, function_name = name.partition(":")
     try:
-        with _importable_here():
+        with _current_folder_importable():
             module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # the person's code
+    except (Exception, SystemExit) as error:  # the user's code
         raise RecipeError(
-            found=f"network {name}: the module {module_name!r} cannot be imported: {_said(error)}",
+            found=f"network {name}: the module {module_name!r} cannot be imported: {_describe_error(error)}",
             expected=f"{module_name.replace('.', '/')}.py in {os.getcwd()}, or a module that is installed",
-            fix="change into its folder, set PYTHONPATH, or mend the module",
+            fix="change into its folder, set PYTHONPATH, or fix the module",
         ) from None
     function = getattr(module, function_name, None)
     if not callable(function):
-        own = [each for each, value in vars(module).items() if inspect.isfunction(value) and not each.startswith("_")]
+        functions = [key for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_"]
         raise RecipeError(
             found=f"network {name}: no function {function_name!r} in {module.__file__}",
-            expected=f"one of {', '.join(own) or 'its functions'}",
-            fix="change --network",
+            expected=f"one of {', '.join(functions) or 'its functions'}",
+            fix="change `network`",
         )
     try:
         return function(image_size, num_classes)
-    except (Exception, SystemExit) as error:  # the person's code
+    except (Exception, SystemExit) as error:  # the user's code
         raise RecipeError(
-            found=f"network {name}: {function_name}({image_size}, {num_classes}) raised {_said(error)}",
-            expected=CONTRACT,
-            fix=f"mend it: `python -c 'import {module_name}; {module_name}.{function_name}({image_size},"
-            f" {num_classes})'` shows where",
+            found=f"network {name}: {function_name}({image_size}, {num_classes}) raised {_describe_error(error)}",
+            expected=EXPECTED,
+            fix=f"fix the function: `python -c 'import {module_name};"
+            f" {module_name}.{function_name}({image_size}, {num_classes})'` shows where it fails",
         ) from None
 
 
 @contextmanager
-def _importable_here() -> Iterator[None]:
-    """Look for modules in the current folder too, which a program that is installed does not; write nothing there."""
-    here, before = os.getcwd(), sys.dont_write_bytecode
-    sys.path.insert(0, here)
+def _current_folder_importable() -> Iterator[None]:
+    """Import modules from the current folder too, as `python -m` does, without writing bytecode there."""
+    folder, before = os.getcwd(), sys.dont_write_bytecode
+    sys.path.insert(0, folder)
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(here)
+        sys.path.remove(folder)
         sys.dont_write_bytecode = before
 
 
-def _said(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _check_model(name: str, model: Any, shape: tuple[int, int, int]) -> None:
-    """It is a graph, from one image to one vector."""
+    """Check that it is a graph, from one image to one vector."""
     if isinstance(model, keras.Sequential) and not model.built:
         try:
             model.build((None, *shape))
         except Exception as error:  # the layers do not fit
-            raise _wrong(name, f"layers that do not fit on each other: {_said(error)}", CONTRACT) from None
+            raise _error(name, f"layers that do not fit on each other: {_describe_error(error)}", EXPECTED) from None
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         kind = f"a subclass of keras.Model, {type(model).__name__}" if isinstance(model, keras.Model) else repr(model)
-        raise _wrong(name, f"{kind[:200]}, which is no graph", f"{CONTRACT}: `keras.Model(inputs, outputs)`")
+        raise _error(name, f"{kind[:200]}, which is no graph", f"{EXPECTED}: `keras.Model(inputs, outputs)`")
     if (len(model.inputs), len(model.outputs)) != (1, 1):
         counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        raise _wrong(name, counts, "one input, the images, and one output, the classes")
-    takes = tuple(model.inputs[0].shape[1:])
-    fits = len(takes) == 3 and all(size in (None, wanted) for size, wanted in zip(takes, shape, strict=True))
+        raise _error(name, counts, "one input, the images, and one output, the classes")
+    input_shape = tuple(model.inputs[0].shape[1:])
+    fits = len(input_shape) == 3 and all(
+        size in (None, expected) for size, expected in zip(input_shape, shape, strict=True)
+    )
     if not fits:
-        raise _wrong(name, f"an input of shape {takes}", f"{shape}: the image size twice, and the channels")
+        raise _error(name, f"an input of shape {input_shape}", f"{shape}: the image size twice, and the channels")
 
 
 def _check_layers(name: str, flat: Any) -> None:
-    """Every layer is one that we can make again and train."""
+    """Check that every layer can be cloned and trained."""
     for layer in flat.layers:
         if isinstance(layer, keras.Model):
-            raise _wrong(
-                name, f"{describe(layer)}, a subclass of keras.Model, inside of it", "layers, or models like it"
-            )
+            raise _error(name, f"{describe(layer)}, a nested subclass of keras.Model", "layers, or models like it")
         if isinstance(layer, layers.Lambda):
-            raise _wrong(name, f"{describe(layer)}, whose code is nowhere named", "keras.ops, or a Layer of your own")
+            raise _error(name, f"{describe(layer)}, whose code has no name", "keras.ops, or a custom `keras.Layer`")
         if any(getattr(weight, "regularizer", None) or getattr(weight, "constraint", None) for weight in layer.weights):
-            expected = "none: the pull of weights towards 0 is the recipe's (flag --weight-decay)"
-            raise _wrong(name, f"a regularizer or constraint of {describe(layer)}", expected)
+            expected = "none: the recipe's `weight_decay` regularizes"
+            raise _error(name, f"a regularizer or constraint of {describe(layer)}", expected)
     if not any(type(layer) is layers.Conv2D and max(layer.kernel_size) > 1 for layer in flat.layers):
-        raise _wrong(name, "no convolution", "at least one layer Conv2D that looks at more than one place")
+        raise _error(name, "no convolution", "at least one layer Conv2D with a kernel larger than 1 x 1")
 
 
 def _last_dense(name: str, flat: Any, num_classes: int) -> tuple[Any, Tensor]:
-    """The layer that makes the logits, and the features that it makes them of."""
-    tensor = flat.output
-    operation, inputs = source_of(tensor)
+    """The layer that computes the logits, and its input, the features."""
+    operation, inputs = source_of(flat.output)
     has_softmax = False
     while isinstance(operation, layers.Softmax) or (
-        isinstance(operation, layers.Activation) and operation.activation in ENDING
+        isinstance(operation, layers.Activation) and operation.activation in FINAL_ACTIVATIONS
     ):
         has_softmax = has_softmax or getattr(operation, "activation", None) is not keras.activations.linear
         operation, inputs = source_of(inputs[0])
     expected = f"a Dense layer of {num_classes} units, linear or softmax, as the last one"
     if type(operation) is not layers.Dense:
-        raise _wrong(name, f"{describe(operation)} as the last layer", expected)
-    allowed = ENDING[: 1 if has_softmax else 2]
+        raise _error(name, f"{describe(operation)} as the last layer", expected)
+    allowed = FINAL_ACTIVATIONS[: 1 if has_softmax else 2]
     if operation.activation not in allowed:
         activation = getattr(operation.activation, "__name__", operation.activation)
-        again = " before another softmax" if activation == "softmax" else ""
-        raise _wrong(name, f"{describe(operation)} with the activation {activation}{again} as the last layer", expected)
+        twice = " before another softmax" if activation == "softmax" else ""
+        raise _error(name, f"{describe(operation)} with the activation {activation}{twice} as the last layer", expected)
     if operation.units != num_classes:
-        raise _wrong(name, f"{operation.units} outputs", f"{num_classes}, one for each class")
+        raise _error(name, f"{operation.units} outputs", f"{num_classes}, one for each class")
     if len(inputs[0].shape) != 2:
-        raise _wrong(name, f"features of shape {tuple(inputs[0].shape)}", "a vector for each image: flatten, or pool")
+        raise _error(name, f"features of shape {tuple(inputs[0].shape)}", "a vector for each image: flatten, or pool")
     return operation, inputs[0]
 
 
-def _check_alike(name: str, trunk: Any, dressed: Any) -> None:
-    """The network that was made anew answers as the person's does."""
-    shape = (2, *dressed.input.shape[1:])
+def _check_features(name: str, trunk: Any, clone: Any) -> None:
+    """Check that the clone computes the same features as the original."""
+    shape = (2, *clone.input.shape[1:])
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     expected = np.asarray(trunk(images.astype(trunk.input.dtype), training=False), np.float32)
-    answers = keras.Model(dressed.input, dressed.get_layer("features").output)(images, training=False).numpy()
-    difference = float(np.abs(answers - expected).max())
-    if not difference <= DIFFERENCE * float(np.abs(expected).max()):
-        raise _wrong(
+    features = keras.Model(clone.input, clone.get_layer("features").output)(images, training=False).numpy()
+    difference = float(np.abs(features - expected).max())
+    if not difference <= TOLERANCE * float(np.abs(expected).max()):
+        raise _error(
             name,
-            f"layers that answer otherwise, by {difference:.2g}, when they are made again from their configuration",
-            "layers whose `get_config` says all that they were made with, and that draw nothing when not training",
+            f"layers whose output differs, by {difference:.2g}, when they are cloned from their configuration",
+            "layers whose `get_config` returns all their arguments, and without randomness outside of training",
         )
 
 
-def _check_operations(name: str, dressed: Any) -> None:
-    """Its graph can be written as ONNX, which is seen before it has been trained for an hour."""
-    import tf2onnx.tfonnx  # loads the rules for each operation
-    from tf2onnx.handler import tf_op
-
-    signature = [tf.TensorSpec(dressed.input.shape, dressed.input.dtype)]
-    answer = tf.function(lambda image: dressed(image, training=False), input_signature=signature, autograph=False)
-    used = {operation.type for operation in answer.get_concrete_function().graph.get_operations()}
-    strange = used - set(tf_op.create_mapping(tf2onnx.constants.PREFERRED_OPSET, None)) - {"ReadVariableOp"}
-    if strange:
-        raise _wrong(
+def _check_operations(name: str, clone: Any) -> None:
+    """Check that the graph can be converted to ONNX, before it is trained for an hour."""
+    signature = [tf.TensorSpec(clone.input.shape, clone.input.dtype)]
+    predict = tf.function(lambda image: clone(image, training=False), input_signature=signature, autograph=False)
+    operations = predict.get_concrete_function().graph.get_operations()
+    if unsupported := unsupported_operations(operation.type for operation in operations):
+        raise _error(
             name,
-            f"operations of TensorFlow that ONNX does not have: {', '.join(sorted(strange))}",
-            "layers that can be written as ONNX; convolutions in groups, for one, cannot",
+            f"operations of TensorFlow that ONNX does not have: {', '.join(sorted(unsupported))}",
+            "layers that can be converted to ONNX; grouped convolutions, for example, cannot",
         )
 
 
-def _wrong(name: str, found: str, expected: str) -> RecipeError:
+def _error(name: str, found: str, expected: str) -> RecipeError:
     return RecipeError(found=f"network {name}: {found}", expected=expected, fix="change the function")

@@ -1,289 +1,236 @@
-"""A network of others as one of ours: flat, under our names, from bytes to probabilities.
+"""Makes a third-party network one of convscope's: a flat clone with our layer names, from uint8 to probabilities.
 
-Its graph is walked through once more with new layers, made from the configuration of the old ones, and with their
-weights. Names that Keras numbered as it went along (`conv2d_17`) are numbered anew in the order of the graph, so that
-those of the weights, under which these are saved, depend on the network alone.
+`keras.models.clone_model` repeats the graph with new layers, made from the configuration of the old ones, and their
+weights. Names that Keras numbered (`conv2d_17`) are numbered anew in the order of the graph, so that the names of the
+weights, under which these are saved, depend on the network alone.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convscope.errors import RecipeError
 from convscope.networks.blocks import Tensor, layers
+from convscope.networks.feature_maps import describe, last_calls_of_resolutions
 from convscope.networks.frameworks import keras
-from convscope.networks.hirescam import POOLS, has_rule
+from convscope.networks.keras_internals import layers_within
+from convscope.networks.normalization import ChannelRescaling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-OURS = re.compile(r"image|scale|features|logits|probabilities|block\d+")  # names that nobody else may have
-SAME_SIDE = 0.6  # of a resolution: a feature map that is larger has the same one, but for an edge
-EDGES = (layers.ZeroPadding2D, layers.Cropping2D)  # they add or leave out one, and make no block
+RESERVED = re.compile(r"image|scale|features|logits|probabilities|block\d+")  # layer names of convscope's own
 
-Call = Callable[..., Any]  # an operation: tensors -> tensors
+Operation = Callable[..., Any]  # tensors -> tensors
 
 
 def flatten(model: Any, shape: tuple[int, int, int]) -> Any:
-    """The same graph and layers as one flat `keras.Model` for `shape` images, however deep models lie in each other."""
-    named: dict[str, Any] = {}
-
-    def with_a_name_of_its_own(operation: Any) -> Call:
-        while named.setdefault(operation.name, operation) is not operation:
-            operation.name += "_2"
-        call: Call = operation
-        return call
-
-    image = keras.Input(shape, dtype=model.inputs[0].dtype)
-    (output,) = _run(model, [image], with_a_name_of_its_own)
-    return keras.Model(image, output)
-
-
-def dress(
-    trunk: Any, image: Tensor, pixels: Tensor, *, num_classes: int, after: Mapping[int, Any] | None = None
-) -> Any:
-    """A network of ours around the part of one of others that makes features.
+    """The same layers as one flat `keras.Model` for `shape` images, however deep models are nested in each other.
 
     Args:
-        trunk: a flat `keras.Model`, from images to features (B, d).
+        model: a functional or sequential `keras.Model` with one input and one output.
+        shape: (height, width, channels).
+    """
+    owners: dict[str, Any] = {}  # of the names of operations, which have to be unique in a graph
+
+    def unnest(operation: Any) -> Operation:
+        if _is_graph(operation):
+            function = keras.Function(operation.inputs, operation.outputs)
+            for inner in function.operations:
+                _make_name_unique(inner, owners)
+            return lambda inputs, training=None, mask=None: _call_flat(operation, function, inputs, training)  # noqa: ARG005
+        _make_name_unique(operation, owners)
+        call: Operation = operation
+        return call
+
+    flat = keras.Model(model.inputs[0], model.outputs[0])
+    while True:  # each time round opens the models of one level
+        image = keras.Input(shape, dtype=flat.input.dtype)
+        flat = keras.models.clone_model(flat, input_tensors=image, clone_function=unnest)
+        if not any(map(_is_graph, flat.operations)):
+            return flat
+
+
+def clone_with_head(
+    trunk: Any,
+    image: Tensor,
+    pixels: Tensor,
+    *,
+    num_classes: int,
+    insert_after: Mapping[Any, Any] | None = None,
+) -> Any:
+    """A classifier around a clone of a network that makes features.
+
+    Args:
+        trunk: a flat `keras.Model`, from pixels to features (B, d).
         image: the input, (B, height, width, channels) uint8.
-        pixels: what is made of it for `trunk`.
-        num_classes: how many classes it tells apart.
-        after: layers to put after some tensors of `trunk`, by their `id`.
+        pixels: what `trunk` takes, made of `image`.
+        num_classes: the number of classes.
+        insert_after: new layers, each by the layer of `trunk` after whose first call it is inserted.
 
     Returns: a `keras.Model` from `image` to `probabilities` (B, classes) float32, with the layers `block1`, `block2`,
         ... (where each resolution ends), `features` (B, d) and `logits`, whose weights are 0.
 
     Raises:
-        RecipeError: a layer cannot be made again, or no heat map would lead through the last ones.
+        RecipeError: a layer cannot be cloned, or a heat map cannot be computed through the last layers.
     """
-    put = dict(after or {})
-    for number, tensor in enumerate(blocks_of(trunk), start=1):
-        put[id(tensor)] = layers.Activation("linear", name=f"block{number}")
-    (tensor,) = _run(trunk, [pixels], _Maker().make, after=put)
-    tensor = layers.Activation("linear", name="features", dtype="float32")(tensor)
+    inserted = {(id(layer), 1): new_layer for layer, new_layer in (insert_after or {}).items()}
+    for number, call in enumerate(last_calls_of_resolutions(trunk), start=1):
+        inserted[id(call.operation), call.number] = layers.Activation("linear", name=f"block{number}")
+    cloner = _Cloner(image, pixels, inserted)
+    clone = keras.models.clone_model(
+        keras.Model(trunk.inputs[0], trunk.outputs[0]),
+        input_tensors=image,
+        clone_function=cloner.clone,
+        call_function=cloner.call,
+    )
+    cloner.copy_weights()
+    tensor = layers.Activation("linear", name="features", dtype="float32")(clone.output)
     tensor = layers.Dense(num_classes, kernel_initializer="zeros", name="logits", dtype="float32")(tensor)
-    return keras.Model(image, layers.Softmax(name="probabilities", dtype="float32")(tensor), name="dressed")
-
-
-def blocks_of(trunk: Any) -> list[Tensor]:
-    """The last feature map (B, h, w, c) of each resolution from which all that follows is made, first to last.
-
-    Raises:
-        RecipeError: no heat map leads from the features back to a feature map.
-    """
-    last = _last_map(trunk)
-    chosen: list[Tensor] = []
-    side = 0.0  # of the first feature map of a resolution
-    for tensor in _waists(trunk):
-        if len(tensor.shape) == 4 and (tensor is last or not isinstance(source_of(tensor)[0], EDGES)):
-            if chosen and tensor.shape[1] > SAME_SIDE * side:
-                chosen[-1] = tensor
-            else:
-                side = tensor.shape[1]
-                chosen.append(tensor)
-        if tensor is last:
-            break
-    return chosen
-
-
-def source_of(tensor: Tensor) -> tuple[Any, list[Tensor]]:
-    """The operation that made a symbolic tensor, and the tensors that it made it from."""
-    operation, place, _ = tensor._keras_history
-    return operation, operation._inbound_nodes[place].input_tensors
-
-
-def describe(operation: Any) -> str:
-    """An operation for a person."""
-    return f"{type(operation).__name__} {operation.name!r}"
+    return keras.Model(image, layers.Softmax(name="probabilities", dtype="float32")(tensor), name="cloned")
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; Keras writes in bold, and begins with where it was."""
+    """The message of an error in one line; Keras writes in bold, and begins with where it was."""
     lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()]
-    said = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
-    return said[0] if said else type(error).__name__
+    messages = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
+    return messages[0] if messages else type(error).__name__
 
 
 def freeze_normalization(model: Any) -> None:
-    """Keep the statistics of a network's batch normalisation, scale and offset as they are, also while it learns."""
-    for layer in model._flatten_layers(include_self=False):
+    """Keep the statistics, scale and offset of all batch normalisation within a model as they are during training."""
+    for layer in layers_within(model):
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
 
 
-def _last_map(trunk: Any) -> Tensor:
-    """The feature map that the features are made of, by nothing but what a heat map leads back through."""
-    tensor = trunk.output
-    while len(tensor.shape) != 4:
-        operation, inputs = source_of(tensor)
-        if not has_rule(operation) or len(inputs) != 1:
-            raise RecipeError(
-                found=f"{describe(operation)} between the convolutions and the classes: no heat map leads through it",
-                expected="there: Flatten, GlobalAveragePooling2D or GlobalMaxPooling2D, then Dense, ReLU, Dropout or"
-                " BatchNormalization",
-                fix="build the end of the network of these",
-            )
-        (tensor,) = inputs
-    operation, _ = source_of(tensor)
-    if isinstance(operation, (*POOLS, layers.InputLayer)):
-        raise RecipeError(
-            found=f"{describe(operation)} as the last feature map",
-            expected="convolutions, then Flatten, or a global pooling without `keepdims`",
-            fix="change the network",
-        )
-    return tensor
+def _is_graph(operation: Any) -> bool:
+    """Whether an operation is a functional or sequential model; other subclasses of `keras.Model` have no graph."""
+    return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
 
 
-def _waists(trunk: Any) -> Iterator[Tensor]:
-    """The tensors that nothing goes past, so that all later ones follow from each; from the first kernel on."""
-    nodes = _nodes(trunk)
-    uses: dict[int, int] = {}  # of each tensor, by nodes that are still to come
-    for node in nodes:
-        for tensor in node.input_tensors:
-            uses[id(tensor)] = uses.get(id(tensor), 0) + 1
-    alive = {id(tensor) for tensor in trunk.inputs}
-    is_learned = False
-    for node in nodes:
-        for tensor in node.input_tensors:
-            uses[id(tensor)] -= 1
-            if not uses[id(tensor)]:
-                alive.discard(id(tensor))
-        alive.update(id(tensor) for tensor in node.outputs)
-        is_learned = is_learned or any(len(weight.shape) > 1 for weight in getattr(node.operation, "weights", ()))
-        if is_learned and alive == {id(node.outputs[0])}:
-            yield node.outputs[0]
+def _make_name_unique(operation: Any, owners: dict[str, Any]) -> None:
+    while owners.setdefault(operation.name, operation) is not operation:
+        operation.name += "_2"
 
 
-class _Maker:
-    """Makes operations once more, under names that follow from the order in which they are asked for."""
+def _call_flat(model: Any, function: Any, inputs: Any, training: bool | None) -> Any:
+    """Call the operations of a nested model, `function`, one by one in place of the model."""
+    if training is False:  # as one fine-tunes a pretrained network
+        freeze_normalization(model)
+    return function.call(keras.tree.flatten(inputs))
 
-    def __init__(self) -> None:
-        self._made: dict[int, Call] = {}
+
+class _Cloner:
+    """The hooks for `keras.models.clone_model`.
+
+    Attributes:
+        image, pixels: where the graph takes `image`, its clone takes `pixels`.
+        inserted: layers to insert after calls, by (`id` of the operation, number of its call).
+    """
+
+    def __init__(self, image: Tensor, pixels: Tensor, inserted: Mapping[tuple[int, int], Any]) -> None:
+        self.image, self.pixels, self.inserted = image, pixels, inserted
         self._names: set[str] = set()
+        self._original_ids: dict[int, int] = {}  # by the `id` of the clone
+        self._num_calls: Counter[int] = Counter()
+        self._clones: list[tuple[Any, list[NDArray[np.generic]]]] = []
 
-    def make(self, operation: Any) -> Call:
-        """An operation like `operation`, the same one each time."""
-        if id(operation) not in self._made:
-            self._made[id(operation)] = self._copy(operation)
-        return self._made[id(operation)]
-
-    def _copy(self, operation: Any) -> Call:
+    def clone(self, operation: Any) -> Any:
+        """A new operation like `operation`, under a name that follows from the order of the calls of this method."""
         try:
-            copy, weights = _again(operation)
+            clone, weights = _clone(operation)
         except RecipeError:
             raise
-        except Exception as error:  # whatever the code of whoever wrote the layer raises
+        except Exception as error:  # the code of whoever wrote the layer
             raise RecipeError(
-                found=f"{describe(operation)}, which cannot be made again from its configuration: {first_line(error)}",
-                expected="a `get_config` that says all that the layer was made with",
+                found=f"{describe(operation)}, which cannot be cloned from its configuration: {first_line(error)}",
+                expected="a `get_config` that returns all arguments that the layer was made with",
                 fix=f"write `{type(operation).__name__}.get_config`, or use a layer of Keras",
             ) from None
-        copy.name = self._name(operation)
+        clone.name = self._name(operation)
+        self._original_ids[id(clone)] = id(operation)
+        self._clones.append((clone, weights))  # also keeps the clone alive, and so its id its own
+        return clone
 
-        def call(*words: Any, **more: Any) -> Any:
-            outputs = copy(*words, **more)
-            if weights:  # the first call made those of the copy
-                copy.set_weights(weights)
-                weights.clear()
-            return outputs
+    def call(self, clone: Any, *args: Any, **kwargs: Any) -> Any:
+        """The output of a clone, with the layer that is inserted after it."""
+        args, kwargs = keras.tree.map_structure(
+            lambda value: self.pixels if value is self.image else value, (args, kwargs)
+        )
+        output = clone(*args, **kwargs)
+        original = self._original_ids[id(clone)]
+        self._num_calls[original] += 1
+        layer = self.inserted.get((original, self._num_calls[original]))
+        return output if layer is None else layer(output)
 
-        return call
+    def copy_weights(self) -> None:
+        """Give the clones, which have been called, the weights of the originals."""
+        for clone, weights in self._clones:
+            if weights:
+                clone.set_weights(weights)
 
     def _name(self, operation: Any) -> str:
-        """The name that it was given, or its kind and a number; each once."""
+        """The name that its author gave it, or its kind and a number; each name once."""
         kind = re.sub(r"\W", "", type(operation).__name__)
-        for border in (r"(.)([A-Z][a-z]+)", r"([a-z])([A-Z])"):  # as Keras has it: Conv2D, conv2d
-            kind = re.sub(border, r"\1_\2", kind)
+        for boundary in (r"(.)([A-Z][a-z]+)", r"([a-z])([A-Z])"):  # as Keras does: Conv2D, conv2d
+            kind = re.sub(boundary, r"\1_\2", kind)
         kind = kind.lower()
-        is_given = not re.fullmatch(rf"{kind}(_\d+)?", operation.name) and not OURS.fullmatch(operation.name)
-        tried = (f"{operation.name if is_given else kind}_{number}" for number in itertools.count(1 + is_given))
-        found: str = next(
-            name for name in itertools.chain([operation.name] * is_given, tried) if name not in self._names
-        )
-        self._names.add(found)
-        return found
+        is_given = not re.fullmatch(rf"{kind}(_\d+)?", operation.name) and not RESERVED.fullmatch(operation.name)
+        numbered = (f"{operation.name if is_given else kind}_{number}" for number in itertools.count(1 + is_given))
+        candidates = itertools.chain([operation.name] * is_given, numbered)
+        name: str = next(candidate for candidate in candidates if candidate not in self._names)
+        self._names.add(name)
+        return name
 
 
-def _again(operation: Any) -> tuple[Any, list[NDArray[np.generic]]]:
+def _clone(operation: Any) -> tuple[Any, list[NDArray[np.generic]]]:
     """A new operation like `operation`, and the weights for it, made of what TensorFlow can turn into ONNX."""
     weights = [weight.numpy() for weight in getattr(operation, "weights", ())]
     if isinstance(operation, layers.Normalization):
-        return _normalization(operation, operation.input.shape[-1])
+        return _as_batch_normalization(operation, operation.input.shape[-1])
+    if type(operation) is layers.Rescaling and np.ndim(operation.scale):
+        return ChannelRescaling(operation.scale, operation.offset, dtype=operation.dtype_policy), weights
     config = operation.get_config()
     if type(operation) is layers.Conv2D and operation.groups == operation.input.shape[-1] > 1:
         for name in ("filters", "groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"):
             del config[name]
         multiplier = operation.filters // operation.groups
         weights[0] = weights[0].reshape(*weights[0].shape[:2], operation.groups, multiplier)
-        copy = layers.DepthwiseConv2D.from_config({**config, "depth_multiplier": multiplier})
+        clone = layers.DepthwiseConv2D.from_config({**config, "depth_multiplier": multiplier})
     else:
-        copy = type(operation).from_config(config)
-    if getattr(copy, "activation", None) is keras.activations.gelu:
-        copy.activation = _gelu
-    return copy, weights
+        clone = type(operation).from_config(config)
+    if getattr(clone, "activation", None) is keras.activations.gelu:
+        clone.activation = _gelu
+    return clone, weights
 
 
 def _gelu(tensor: Tensor) -> Tensor:
-    """x times the share of a normal distribution below x (Hendrycks and Gimpel, arXiv 1606.08415), by `erf`.
+    """x times the probability of a standard normal value below x (Hendrycks and Gimpel, arXiv 1606.08415), by `erf`.
 
     TensorFlow's own is written with `erfc`, which has no counterpart in ONNX.
     """
     return 0.5 * tensor * (1 + keras.ops.erf(tensor * 0.5**0.5))
 
 
-def _normalization(layer: Any, channels: int) -> tuple[Any, list[NDArray[np.generic]]]:
-    """`layers.Normalization` over channels, and its weights, as a batch normalisation that does not learn.
+def _as_batch_normalization(layer: Any, channels: int) -> tuple[Any, list[NDArray[np.generic]]]:
+    """`layers.Normalization` over channels as a batch normalisation that is not trained, and the weights of that.
 
     Keras's layer keeps what it divides by beside its weights, where neither loading them nor ONNX finds it.
     """
-    mean, variance = (np.asarray(each, np.float32) for each in (layer.mean, layer.variance))
+    mean, variance = (np.asarray(statistic, np.float32) for statistic in (layer.mean, layer.variance))
     if layer.invert or max(mean.size, variance.size) != max(mean.shape[-1], variance.shape[-1]):
         raise RecipeError(
             found=f"{describe(layer)}, which is inverted, or over other axes than the last",
             expected="`Normalization(axis=-1)`",
             fix="change the layer",
         )
-    copy = layers.BatchNormalization(center=False, scale=False, epsilon=0.0, trainable=False)
-    least = np.maximum(variance, np.float32(keras.config.epsilon()) ** 2)
-    return copy, [np.broadcast_to(each.ravel(), channels).copy() for each in (mean, least)]
-
-
-def _nodes(model: Any) -> list[Any]:
-    """The calls of a functional model's graph but for its inputs, each after those that it needs."""
-    depths = sorted(model._nodes_by_depth, reverse=True)
-    return [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
-
-
-def _run(
-    model: Any, inputs: list[Tensor], make: Callable[[Any], Call], *, after: Mapping[int, Any] | None = None
-) -> list[Tensor]:
-    """Walk through a graph once more, from other inputs.
-
-    Args:
-        model: a functional or sequential `keras.Model`; those inside of it are walked through too.
-        inputs: in place of the model's.
-        make: what is called in place of an operation.
-        after: layers to put after some tensors of the model, by their `id`.
-
-    Returns: what its outputs are now.
-    """
-    graph = keras.Model(model.inputs, model.outputs)
-    known = dict(zip(map(id, model.inputs), inputs, strict=True))
-    for node in _nodes(graph):
-        words, more = node.arguments.fill_in(known)
-        if isinstance(node.operation, keras.Model) and getattr(node.operation, "inputs", None):
-            if more.get("training") is False:  # as one fine-tunes a network that has learned before
-                freeze_normalization(node.operation)
-            outputs = _run(node.operation, [known[id(tensor)] for tensor in node.input_tensors], make)
-        else:
-            outputs = keras.tree.flatten(make(node.operation)(*words, **more))
-        for tensor, output in zip(node.outputs, outputs, strict=True):
-            put = (after or {}).get(id(tensor))
-            known[id(tensor)] = output if put is None else put(output)
-    return [known[id(tensor)] for tensor in model.outputs]
+    clone = layers.BatchNormalization(center=False, scale=False, epsilon=0.0, trainable=False)
+    variance = np.maximum(variance, np.float32(keras.config.epsilon()) ** 2)
+    return clone, [np.broadcast_to(statistic.ravel(), channels).copy() for statistic in (mean, variance)]

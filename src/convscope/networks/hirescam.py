@@ -1,12 +1,12 @@
-"""What each place of the last block adds to the logit of each class, spelled out in plain products and masks.
+"""HiResCAM (Draelos and Carin, 2020, arXiv 2011.08891): what each position of the last block adds to a class's logit.
 
-This is Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391) with the gradient kept in its place (HiResCAM, Draelos
-and Carin 2020, arXiv 2011.08891). Grad-CAM weighs each channel by the mean of the class's gradient over all places.
-That mean is right for a network that itself averages over places, but one that flattens, as `classic` does, gives each
-place weights of its own. So each place is weighed by its own gradient; after a global average the two are the same.
+Like Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391) it multiplies activations by the gradient of the class.
+Grad-CAM weights each channel by the mean of the gradient over all positions, which is right for a network that itself
+averages over positions. One that flattens, as `classic` does, has weights of its own for each position, so HiResCAM
+multiplies position by position; after a global average the two are the same.
 
-The gradient is walked by hand from the logits down to the block: TensorFlow's own gradient operations have no
-counterpart in ONNX, and these have, so that looking inside a model needs no TensorFlow.
+The gradient is spelled out layer by layer, in products and masks: TensorFlow's own gradient operations have no
+counterpart in ONNX, and these have, so that heat maps of an exported model need no TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,47 +16,49 @@ from typing import Any
 
 from convscope.networks.blocks import Tensor, layers
 from convscope.networks.frameworks import keras, tf
+from convscope.networks.keras_internals import source_of
 
 POOLS = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
-UNCHANGED = (layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.Identity)  # where nothing learns
+UNCHANGED = (layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.Identity)  # outside of training
 
 
-def blocks_of(model: Any) -> tuple[str, ...]:
+def block_names(model: Any) -> tuple[str, ...]:
     """The names `block1`, `block2`, ... of a network's blocks, first to last."""
-    numbers = (layer.name.removeprefix("block") for layer in model.layers)
-    return tuple(f"block{number}" for number in sorted(int(each) for each in numbers if each.isdecimal()))
+    suffixes = (layer.name.removeprefix("block") for layer in model.layers)
+    return tuple(f"block{number}" for number in sorted(int(suffix) for suffix in suffixes if suffix.isdecimal()))
 
 
-def head_of(model: Any) -> tuple[Any, ...]:
-    """The layers after the last block, up to and with the logits, in the order in which an image meets them."""
-    last, found = blocks_of(model)[-1], [model.get_layer("logits")]
-    while (below := found[-1].input._keras_history.operation).name != last:
-        found.append(below)
-    return tuple(reversed(found))
+def head_layers(model: Any) -> tuple[Any, ...]:
+    """The layers after the last block, up to and including `logits`, in the order in which they are called."""
+    last = block_names(model)[-1]
+    head = [model.get_layer("logits")]
+    while (previous := source_of(head[-1].input)[0]).name != last:
+        head.append(previous)
+    return tuple(reversed(head))
 
 
-def evidence(model: Any, outputs: Mapping[str, Tensor]) -> Tensor:
-    """What speaks for each class, and where.
+def class_heat_maps(model: Any, outputs: Mapping[str, Tensor]) -> Tensor:
+    """The evidence for each class at each position of the last block.
 
     Args:
-        model: a `keras.Model` whose head is made of what `has_rule` knows.
-        outputs: what the last block and each layer of the head answered, by name.
+        model: a `keras.Model` whose head has only layers that `is_supported` knows.
+        outputs: the outputs of the last block and of each layer of the head, by name, of any float dtype.
 
-    Returns: (B, h, w, classes) float32 at the places of the last block, 0 or more, in logits.
+    Returns: (B, h, w, classes) float32 at the positions of the last block, 0 or more, in logits.
 
     Raises:
         ValueError: a layer of the head is of another kind.
     """
-    block = outputs[blocks_of(model)[-1]]
-    *head, logits = head_of(model)
-    gradient = logits.kernel.value[tf.newaxis]  # (1, d, classes): how each class's logit grows with each feature
+    block = tf.cast(outputs[block_names(model)[-1]], tf.float32)  # it may be bfloat16, the weights are float32
+    *head, logits = head_layers(model)
+    gradient = logits.kernel.value[tf.newaxis]  # (1, d, classes): of each class's logit by each feature
     for layer in reversed(head):
-        gradient = _before(layer, gradient, outputs[layer.name], block)
+        gradient = _gradient_by_input(layer, gradient, tf.cast(outputs[layer.name], tf.float32), block)
     return tf.nn.relu(tf.matmul(block[..., tf.newaxis, :], gradient)[..., 0, :])  # sums over the block's channels
 
 
-def has_rule(layer: Any) -> bool:
-    """Whether a heat map leads through a layer of this kind."""
+def is_supported(layer: Any) -> bool:
+    """Whether a heat map can be computed through a layer of this kind."""
     if isinstance(layer, layers.ReLU):
         return not layer.negative_slope and not layer.threshold
     if isinstance(layer, (layers.Dense, layers.Activation)):
@@ -64,14 +66,14 @@ def has_rule(layer: Any) -> bool:
     return isinstance(layer, (*UNCHANGED, layers.BatchNormalization, layers.Flatten, *POOLS))
 
 
-def _before(layer: Any, gradient: Tensor, output: Tensor, block: Tensor) -> Tensor:
-    """The gradient by a layer's input (B, ..., classes), from that by its output."""
-    if not has_rule(layer):
-        raise ValueError(f"no heat map through {type(layer).__name__} {layer.name!r}")
+def _gradient_by_input(layer: Any, gradient: Tensor, output: Tensor, block: Tensor) -> Tensor:
+    """The gradient by a layer's input (B, ..., classes), from that by its output; all float32."""
+    if not is_supported(layer):
+        raise ValueError(f"no heat map can be computed through {type(layer).__name__} {layer.name!r}")
     if isinstance(layer, layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu:
-        most = getattr(layer, "max_value", None)
-        passes = output > 0 if most is None else (output > 0) & (output < most)
-        gradient = gradient * tf.cast(passes, gradient.dtype)[..., tf.newaxis]
+        maximum = getattr(layer, "max_value", None)
+        is_passed = output > 0 if maximum is None else (output > 0) & (output < maximum)
+        gradient = gradient * tf.cast(is_passed, tf.float32)[..., tf.newaxis]
     if isinstance(layer, layers.Dense):
         return tf.matmul(layer.kernel.value, gradient)
     if isinstance(layer, layers.BatchNormalization):
@@ -81,9 +83,9 @@ def _before(layer: Any, gradient: Tensor, output: Tensor, block: Tensor) -> Tens
     if isinstance(layer, layers.Flatten):
         return tf.reshape(gradient, (-1, height, width, channels, gradient.shape[-1]))
     if isinstance(layer, layers.GlobalAveragePooling2D):
-        return gradient[:, tf.newaxis, tf.newaxis] / (height * width)  # each place has the same part in the mean
+        return gradient[:, tf.newaxis, tf.newaxis] / (height * width)  # each position has the same weight in the mean
     if isinstance(layer, layers.GlobalMaxPooling2D):
-        highest = tf.cast(block == output[:, tf.newaxis, tf.newaxis], gradient.dtype)  # (B, h, w, c)
-        shared = highest / tf.reduce_sum(highest, axis=(1, 2), keepdims=True)  # by places that are equally high
-        return shared[..., tf.newaxis] * gradient[:, tf.newaxis, tf.newaxis]
+        is_highest = tf.cast(block == output[:, tf.newaxis, tf.newaxis], tf.float32)  # (B, h, w, c)
+        shares = is_highest / tf.reduce_sum(is_highest, axis=(1, 2), keepdims=True)  # of positions equally high
+        return shares[..., tf.newaxis] * gradient[:, tf.newaxis, tf.newaxis]
     return gradient
