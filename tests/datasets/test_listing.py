@@ -202,6 +202,16 @@ def test_unreadable_folders_are_refused_by_name(stranger: Stranger) -> None:
     assert listing.empty == ()
 
 
+def test_unreadable_folders_are_refused_with_label_from_name(stranger: Stranger) -> None:
+    """A folder without permission to read is listed there too."""
+    root = touch(stranger.folder, "cat.1.jpg", "locked/dog.2.jpg")
+    (root / "locked").chmod(0)
+    with stranger.rights():
+        listing = list_folder(root, label_from_name=True)
+    assert labels(listing) == {"cat.1.jpg": "cat"}
+    assert reasons(listing) == {"locked": "folder without permission to read"}
+
+
 @pytest.mark.parametrize("locked", ["train", "test"])
 def test_an_unreadable_split_is_an_error(locked: str, stranger: Stranger) -> None:
     """Without one of its splits it would be another data set."""

@@ -10,12 +10,12 @@ import csv
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from convscope.datasets.folder_walk import FolderWalk
 from convscope.errors import FolderError
 from convscope.formatting import plural, printable
 from convscope.images.reading import CONVERTIBLE_SUFFIXES, SUFFIXES
@@ -31,7 +31,6 @@ SPLIT_NAMES: Final[dict[str, Split]] = {
     "test": "test",
 }
 NUMBERED = re.compile(r"(.+?)[ ._-]*\(?\d+\)?$")
-HIDDEN_PREFIXES = (".", "__MACOSX", "@eaDir")  # also copies and thumbnails that macOS and Synology leave beside photos
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def list_folder(data: str | Path, *, label_from_name: bool = False) -> Listing:
     check_exists(data)
     if os.path.isfile(data):  # unlike Path.is_file, no error where a parent folder may not be read
         return _read_manifest(data)
-    walk = Walk(data)
+    walk = FolderWalk(data)
     listing = _label_by_name(walk) if label_from_name else _label_by_folder(walk)
     if not any(not item.reason for item in listing.items):
         raise _explain_nothing(listing)
@@ -127,70 +126,7 @@ def describe_ignored(ignored: Mapping[str, int]) -> str:
     return "; ".join([", ".join(others)] * bool(others) + [f"{', '.join(images)}: convert to JPEG"] * bool(images))
 
 
-@dataclass(slots=True)
-class Walk:
-    """Visits the image files below a folder, sorted by path, and counts the files that it skips.
-
-    Attributes:
-        root: the folder.
-        ignored: number of skipped files and folders by kind.
-        unreadable: the folders that could not be read.
-    """
-
-    root: Path
-    ignored: Counter[str] = field(default_factory=Counter)
-    unreadable: list[Item] = field(default_factory=list)
-
-    def folders(self, inside: str = "") -> list[str]:
-        """The names of the sub-folders of `root/inside` that are not hidden."""
-        entries = self._entries(inside, inside)
-        return [entry.name for entry in entries if not _is_hidden(entry) and _is_folder(entry)]
-
-    def files(self, inside: str = "", *, label: str, is_recursive: bool = True) -> Iterator[str]:
-        """The paths, relative to `root`, of the image files in `root/inside`, and below it if `is_recursive`.
-
-        `label` is the class of a folder there that cannot be read.
-        """
-        parents: tuple[str, ...] = (os.path.realpath(self.root),) if inside else ()
-        stack: list[tuple[str, tuple[str, ...]]] = [(inside, parents)]  # folders, each with its parents
-        while stack:
-            inside, parents = stack.pop()
-            real_path = os.path.realpath(self.root / inside)
-            if any(os.path.join(parent, "").startswith(os.path.join(real_path, "")) for parent in parents):
-                self.ignored["folder linked in a circle"] += 1  # a symbolic link to a parent
-                continue
-            folders: list[tuple[str, tuple[str, ...]]] = []
-            for entry in self._entries(inside, label):
-                path = f"{inside}/{entry.name}" if inside else entry.name
-                suffix = os.path.splitext(entry.name)[1].lower()
-                if _is_hidden(entry):
-                    if suffix in SUFFIXES and not _is_folder(entry):
-                        self.ignored["image with a hidden name"] += 1
-                elif _is_folder(entry):
-                    folders.append((path, (*parents, real_path)))
-                elif suffix in SUFFIXES:
-                    yield path
-                else:
-                    self.ignored[suffix or "file without a suffix"] += 1
-            if is_recursive:
-                stack += reversed(folders)
-
-    def _entries(self, inside: str, label: str) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(self.root / inside) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            reason = (
-                "folder without permission to read"
-                if isinstance(error, PermissionError)
-                else f"folder: {error.strerror}"
-            )
-            if not any(item.path == inside for item in self.unreadable):
-                self.unreadable.append(Item(inside, label, reason=reason))
-            return []
-
-
-def _label_by_folder(walk: Walk) -> Listing:
+def _label_by_folder(walk: FolderWalk) -> Listing:
     folders = walk.folders()
     split_folders = [name for name in folders if name.lower() in SPLIT_NAMES]
     has_train = any(SPLIT_NAMES[name.lower()] == "train" and walk.folders(name) for name in split_folders)
@@ -213,25 +149,29 @@ def _label_by_folder(walk: Walk) -> Listing:
             class_paths = list(walk.files(folder, label=label))
             items += [_item(path, label, split) for path in class_paths]
             empty += [folder] * (not class_paths)
-    for item in walk.unreadable:
-        if item.path in split_folders:
+    for unreadable in walk.unreadable:
+        if unreadable.path in split_folders:
             raise FolderError(
-                found=f"{walk.root / item.path}: {item.reason}",
+                found=f"{walk.root / unreadable.path}: {unreadable.reason}",
                 expected="splits that can be read",
                 fix="give yourself the permission to read it, or move it away",
             )
-    unreadable = [item.path for item in walk.unreadable]
-    items += walk.unreadable
-    empty = [folder for folder in empty if folder not in unreadable]
+    items += _unreadable_items(walk)
+    unreadable_paths = [unreadable.path for unreadable in walk.unreadable]
+    empty = [folder for folder in empty if folder not in unreadable_paths]
     return Listing(walk.root, tuple(items), dict(walk.ignored), tuple(empty))
 
 
-def _label_by_name(walk: Walk) -> Listing:
-    items = list(walk.unreadable)
+def _label_by_name(walk: FolderWalk) -> Listing:
+    items: list[Item] = []
     for path in walk.files(label=""):
         label = label_of_filename(path.rpartition("/")[2])
         items.append(_item(path, label) if label else Item(path, "", reason="no class in its name"))
-    return Listing(walk.root, tuple(items), dict(walk.ignored))
+    return Listing(walk.root, (*items, *_unreadable_items(walk)), dict(walk.ignored))
+
+
+def _unreadable_items(walk: FolderWalk) -> list[Item]:
+    return [Item(folder.path, folder.label, reason=folder.reason) for folder in walk.unreadable]
 
 
 def _item(path: str, label: str, split: Split | None = None) -> Item:
@@ -308,14 +248,3 @@ def _explain_nothing(listing: Listing) -> FolderError:
         expected=f"files that end in {', '.join(sorted(SUFFIXES))}, one sub-folder per class",
         fix="check the path",
     )
-
-
-def _is_hidden(entry: os.DirEntry[str]) -> bool:
-    return entry.name.startswith(HIDDEN_PREFIXES)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
