@@ -1,4 +1,4 @@
-"""Somebody whom permissions stop, which root is not: to meet what may not be read or written."""
+"""An unprivileged user, for tests of permissions: root, who often runs tests, may read and write everything."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ NOBODY = 65534  # the user that owns nothing
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """`folder` is one that everybody may look into; in `rights()` permissions hold, for root too."""
+    """`folder` is one that everybody may list; within `rights()` permissions hold, for root too."""
 
     folder: Path
 
     @contextmanager
     def rights(self) -> Iterator[None]:
-        """Be the stranger for a while."""
+        """Be the unprivileged user while the block runs."""
         is_root = os.geteuid() == 0
         if is_root:
             os.seteuid(NOBODY)
@@ -34,13 +34,13 @@ class Stranger:
 
 @contextmanager
 def invite_stranger() -> Iterator[Stranger]:
-    """A stranger with a folder, which is removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="convscope-tests-"))  # pytest's own folders are closed to strangers
+    """An unprivileged user with a folder, which is removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="convscope-tests-"))  # pytest's folders are closed to other users
     folder.chmod(0o755)
     try:
         yield Stranger(folder)
     finally:
-        for inner, _, _ in os.walk(folder):  # from the top, so that each can be opened when it is its turn
+        for inner, _, _ in os.walk(folder):  # from the top, so that each folder can be opened when its turn comes
             os.chmod(inner, 0o755)
             for entry in os.scandir(inner):
                 if entry.is_dir(follow_symlinks=False):

@@ -1,4 +1,4 @@
-"""environment.py: what a run depends on besides its recipe, and what to type for `convscope` here."""
+"""environment.py: what a run depends on besides its recipe, and what a user types here for `convscope`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from convscope.environment import available_cores, describe_environment, program
 
 
 @pytest.mark.parametrize(
-    ("called", "is_on_path", "said"),
+    ("program", "is_on_path", "name"),
     [
         (".venv/bin/convscope", False, ".venv/bin/convscope"),
         ("my tools/convscope", False, "'my tools/convscope'"),
@@ -18,19 +18,19 @@ from convscope.environment import available_cores, describe_environment, program
         ("/usr/lib/python3/convscope/__main__.py", False, "convscope"),
     ],
 )
-def test_commands_that_are_told_can_be_typed(
-    called: str, is_on_path: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_printed_commands_can_be_typed(
+    program: str, is_on_path: bool, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A printed command begins with what the shell finds here: the name, or the path it was called by."""
+    """They begin with what the shell finds here: the name, or the path of the program."""
     if is_on_path:
         (tmp_path / "convscope").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("sys.argv", [called])
-    assert program_name() == said
+    monkeypatch.setattr("sys.argv", [program])
+    assert program_name() == name
 
 
 def test_environment_names_cores_and_versions(tmp_path: Path) -> None:
-    """What a figure may depend on stands in environment.json: cores, processor, versions."""
+    """What a measured value may depend on is in environment.json: cores, processor, versions."""
     facts = describe_environment(tmp_path)
     assert facts["cores"] == available_cores() >= 1
     assert {"numpy", "pillow"} <= facts["libraries"].keys()

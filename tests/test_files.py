@@ -1,4 +1,4 @@
-"""files.py: files and folders are whole or not there, and what cannot be read back is said."""
+"""files.py: files and folders are complete or not there, and what cannot be read back is an error that names it."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_json_reads_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, fac
 
 
 def test_chinese_stays_readable_in_json(tmp_path: Path) -> None:
-    """A person who opens the file sees what they wrote."""
+    """In UTF-8, not in escapes."""
     write_json(tmp_path / "facts.json", {"class": "狗"})
     assert '"狗"' in (tmp_path / "facts.json").read_text(encoding="utf-8")
 
 
 def test_json_that_other_readers_refuse_is_not_written(tmp_path: Path) -> None:
-    """NaN and infinity are no JSON; the old file stays."""
+    """NaN and infinity are not JSON; the old file stays."""
     write_json(tmp_path / "facts.json", {"loss": 1.0})
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="JSON"):
@@ -72,7 +72,7 @@ def test_json_that_other_readers_refuse_is_not_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"7", b"\xff\xfe", b'{"format": 2}', b'{"format": "1"}'])
 def test_damaged_json_is_named(content: bytes | None, tmp_path: Path) -> None:
-    """Missing, cut, no object, no text, or of another format."""
+    """Missing, truncated, not an object, not UTF-8, or of another format."""
     file = tmp_path / "facts.json"
     if content is not None:
         file.write_bytes(content)
@@ -92,14 +92,14 @@ def test_tables_read_back_as_they_were(
     assert [(row["one"], row["狗"], int(row["n"])) for row in read_table(file)] == rows
 
 
-def test_a_table_is_plain(tmp_path: Path) -> None:
-    """Commas, line feeds, quotes only where they are needed."""
+def test_a_table_is_plain_csv(tmp_path: Path) -> None:
+    """Commas, line feeds, quotes only where needed."""
     write_table(tmp_path / "table.csv", ("path", "n"), iter([("a b.jpg", 1), ("c,d.jpg", None)]))
     assert (tmp_path / "table.csv").read_bytes() == b'path,n\na b.jpg,1\n"c,d.jpg",\n'
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
-    """The error says which file, and so it does for a field without end."""
+    """The error names the file, also if a field is too long for Python's reader."""
     with pytest.raises(RunError, match=r"gone\.csv"):
         read_table(tmp_path / "gone.csv")
     (tmp_path / "long.csv").write_text("a\n" + "b" * 200_000, encoding="utf-8")
@@ -107,8 +107,8 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
         read_table(tmp_path / "long.csv")
 
 
-def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
-    """An error while writing, and even Ctrl-C, leaves what was there and nothing beside it."""
+def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """An error while writing, or Ctrl-C, changes nothing and leaves no temporary file."""
     file = tmp_path / "file"
     write_atomic(file, "old")
 
@@ -124,8 +124,8 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_who_reads_a_file_while_it_is_replaced_reads_the_old_one(tmp_path: Path) -> None:
-    """The new content takes the name and not the place of the old, so that no reader sees half of each."""
+def test_reader_of_a_replaced_file_reads_the_old_one(tmp_path: Path) -> None:
+    """The name is given to a new file, so that no reader sees half of each content."""
     file = tmp_path / "file"
     write_atomic(file, "old" * 100_000)
     with file.open(encoding="utf-8") as reader:
@@ -136,14 +136,14 @@ def test_who_reads_a_file_while_it_is_replaced_reads_the_old_one(tmp_path: Path)
 
 
 def test_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:
-    """A file in folders that do not exist yet stands there alone."""
+    """A file is alone in the folders that were made for it."""
     write_atomic(tmp_path / "a" / "b" / "狗.bin", b"\0\xff")
     assert (tmp_path / "a" / "b" / "狗.bin").read_bytes() == b"\0\xff"
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["狗.bin"]
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """What a symbolic link points to is written, and the link remains."""
+    """The target of a symbolic link is written."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link.csv").symlink_to("real/table.csv")
     write_atomic(tmp_path / "link.csv", "content")
@@ -151,15 +151,31 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "table.csv").read_text(encoding="utf-8") == "content"
 
 
-def test_full_disk_is_told_with_its_place(tmp_path: Path) -> None:
-    """The system names no file where writing fails, so we do; where it names one, that stays."""
-    for error, place in ((OSError(28, "No space left on device"), "table.csv"), (OSError(2, "gone", "other"), "other")):
-        with pytest.raises(OSError, match=rf"{place}'$"), open_atomic(tmp_path / "table.csv"):
+def test_errors_name_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    """Not the temporary one, and also if the system names none, as on a full disk; the names of other files stay."""
+
+    file = tmp_path / "table.csv"
+    for error, name in ((OSError(28, "No space left on device"), str(file)), (OSError(2, "gone", "other"), "other")):
+        with pytest.raises(OSError, match=rf"{name!r}$"), open_atomic(file):
             raise error
+    with pytest.raises(IsADirectoryError, match=rf"Is a directory: {str(file)!r}$"), open_atomic(file):
+        file.mkdir()
 
 
-def test_another_file_keeps_its_place_where_it_is_to(tmp_path: Path) -> None:
-    """With `overwrite=False` what is there stays, the same content is no news, and nothing is left beside it."""
+def test_errors_name_the_folder_that_was_to_be_written(tmp_path: Path) -> None:
+    """Files in it are named where they would have been."""
+    with pytest.raises(FileNotFoundError) as caught, staged_folder(tmp_path / "model") as staged:
+        (staged / "a" / "b").touch()
+    assert caught.value.filename == str(tmp_path / "model" / "a" / "b")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError) as in_file, staged_folder(tmp_path / "file" / "model"):  # noqa: PT011
+        pass
+    assert in_file.value.filename.startswith(str(tmp_path / "file"))
+    assert ".part" not in in_file.value.filename
+
+
+def test_existing_file_can_be_kept(tmp_path: Path) -> None:
+    """With `overwrite=False` other content is an error, the same content changes nothing; no temporary file is left."""
     file = tmp_path / "file"
 
     def write(content: bytes) -> None:
@@ -175,16 +191,16 @@ def test_another_file_keeps_its_place_where_it_is_to(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
-    """A pipe, or a device such as /dev/stdout, gets the content and stays what it is."""
+def test_pipe_is_written_and_stays_a_pipe(tmp_path: Path) -> None:
+    """As does a device such as /dev/stdout."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    got: list[bytes] = []
-    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
+    contents: list[bytes] = []
+    reader = threading.Thread(target=lambda: contents.append(pipe.read_bytes()), daemon=True)
     reader.start()
     write_atomic(pipe, "content")
     reader.join(10)
-    assert got == [b"content"]
+    assert contents == [b"content"]
     assert pipe.is_fifo()
 
 
@@ -198,8 +214,8 @@ for number in range(10**9):
 
 
 @pytest.mark.slow
-def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
-    """`kill -9` at any moment: the file is one that was written whole."""
+def test_killed_writer_leaves_a_complete_file(tmp_path: Path) -> None:
+    """`kill -9` at any moment: the file has one complete content."""
     file = tmp_path / "file"
     for pause in (0.0, 0.003, 0.01):
         with subprocess.Popen(
@@ -222,8 +238,8 @@ def wait_until(holds: Callable[[], bool]) -> None:
     assert holds()
 
 
-def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
-    """A block that fails leaves what was there; one that ends replaces it, and nothing else is left."""
+def test_folder_is_complete_or_not_there(tmp_path: Path) -> None:
+    """A block that raises changes nothing; one that ends replaces the folder; no temporary folder is left."""
     place = tmp_path / "model"
     with staged_folder(place) as staged:
         (staged / "a").touch()
@@ -237,8 +253,8 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [place]
 
 
-def test_a_folder_that_is_there_may_be_kept(tmp_path: Path) -> None:
-    """Where another process has finished the same first, its folder stays and the new one is dropped."""
+def test_existing_folder_can_be_kept(tmp_path: Path) -> None:
+    """If another process has finished the same first, its folder stays and the new one is dropped."""
     for name in ("first", "second"):
         with staged_folder(tmp_path / "place", keep_existing=lambda: True) as staged:
             (staged / name).touch()
@@ -247,7 +263,7 @@ def test_a_folder_that_is_there_may_be_kept(tmp_path: Path) -> None:
 
 
 def test_processes_that_replace_one_folder_never_mix(tmp_path: Path) -> None:
-    """Eight writers of one place: in the end it is one of theirs, whole, and nothing else is left."""
+    """Eight writers of one path: one of their folders is there in the end, complete, and nothing else is left."""
     place = tmp_path / "place"
 
     def write(number: int) -> None:
@@ -262,8 +278,8 @@ def test_processes_that_replace_one_folder_never_mix(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [place]
 
 
-def test_leftovers_of_the_dead_alone_are_removed(tmp_path: Path) -> None:
-    """What a living process, another machine or a person put there stays."""
+def test_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    """Those of a running process, of another machine, and other files stay."""
     with staged_folder(tmp_path / "place") as staged:
         host = staged.name.split(".")[2].partition("-")[0]
         dead = tmp_path / f".x.{host}-999999999-0a0a0a0a.part"

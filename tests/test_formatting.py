@@ -1,4 +1,4 @@
-"""formatting.py: counts and durations as people say them, and names that cannot disturb a terminal."""
+"""formatting.py: counts and durations as text, and names that cannot disturb a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convscope.formatting import format_duration, plural, printable
+from convscope.formatting import format_duration, plural, printable, printable_lines
 
 
 @given(st.text(st.characters()))
@@ -19,13 +19,20 @@ def test_printable_text_moves_no_cursor(text: str) -> None:
 
 
 def test_printable_text_stays_readable() -> None:
-    """Ordinary names stay as they are; what is spelled out can be told."""
+    """Ordinary names are unchanged; escapes can be read."""
     assert printable("my photo (3), café, 狗.jpg") == "my photo (3), café, 狗.jpg"
     assert printable("a\nb\x1b[2J\udcff\u202e") == "a\\nb\\x1b[2J\\udcff\\u202e"
 
 
+def test_lines_of_printable_text_stay() -> None:
+    """Line feeds alone; a carriage return, which goes back in its line, is escaped. Doing it again changes nothing."""
+    text = printable_lines("one\n\x1b[2Jtwo\r\n")
+    assert text == "one\n\\x1b[2Jtwo\\r\n"
+    assert printable_lines(text) == text
+
+
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (-3, "0 s"),
         (0.4, "0 s"),
@@ -38,13 +45,13 @@ def test_printable_text_stays_readable() -> None:
         (90_000, "25 h 00 min"),
     ],
 )
-def test_a_clock_says_it_as_a_person_does(seconds: float, said: str) -> None:
-    """Seconds, then minutes and seconds, then hours and minutes; no sixtieth second."""
-    assert format_duration(seconds) == said
+def test_durations_have_two_units(seconds: float, text: str) -> None:
+    """Seconds, then minutes and seconds, then hours and minutes; never 60 of one."""
+    assert format_duration(seconds) == text
 
 
 def test_counts_agree_with_their_nouns() -> None:
-    """One image, two images, twenty thousand with a comma, and plurals that are no s."""
-    said = [plural(1, "image"), plural(0, "image"), plural(20_998, "image"), plural(2, "class", "classes")]
-    assert said == ["1 image", "0 images", "20,998 images", "2 classes"]
+    """One image, two images, thousands with a comma, and irregular plurals."""
+    texts = [plural(1, "image"), plural(0, "image"), plural(20_998, "image"), plural(2, "class", "classes")]
+    assert texts == ["1 image", "0 images", "20,998 images", "2 classes"]
     assert plural(1, "class", "classes") == "1 class"

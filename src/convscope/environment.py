@@ -1,4 +1,4 @@
-"""The environment of a run: the cores that it may use, the versions of the libraries, the machine."""
+"""The environment of a run: available cores, versions of libraries, machine, and how the program is called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ LIBRARIES = ("convscope", "numpy", "pillow", "onnxruntime", "keras", "tensorflow
 
 
 def describe_environment(data: Path) -> dict[str, Any]:
-    """What a run depends on besides its recipe: the images' folder, versions, machine."""
+    """What a run depends on besides its recipe, for environment.json.
+
+    Args:
+        data: the folder of the images.
+    """
     return {
         "format": FORMAT,
         "data": str(data.absolute()),
@@ -31,18 +35,18 @@ def describe_environment(data: Path) -> dict[str, Any]:
 
 
 def program_name() -> str:
-    """What to type for `convscope` here: the way it was called, where the shell would not find it by its name."""
-    called = sys.argv[0]
-    return "convscope" if shutil.which("convscope") or Path(called).name != "convscope" else shlex.quote(called)
+    """What a user types here for `convscope`, quoted for a shell: its path, if the shell does not find its name."""
+    program = sys.argv[0]
+    return "convscope" if shutil.which("convscope") or Path(program).name != "convscope" else shlex.quote(program)
 
 
 def available_cores() -> int:
-    """How many CPU cores this process may use."""
+    """The number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of those libraries that a model's answers depend on, as far as they are installed."""
+    """The versions of the installed libraries that a model's output depends on, by name."""
     return dict(_versions())
 
 

@@ -1,7 +1,8 @@
-"""Files and folders that appear whole or not at all, and their hashes.
+"""Atomic writing: a file or folder appears complete or not at all; and CSV, JSON and hashes of files.
 
-A file is written beside its place under a name of this process's own, flushed to disk, and renamed into its place; a
-folder likewise. So two processes that write to the same place never mix: one of them is there in the end, whole.
+A file is written under a temporary name beside its path, flushed to disk, and renamed; a folder likewise. The name
+holds this process's id, so two processes that write to the same path never mix: one of the two results is there in the
+end, complete.
 """
 
 from __future__ import annotations
@@ -31,24 +32,26 @@ _STAGED = re.compile(r"\..+\.(?P<host>[0-9a-f]{6})-(?P<process>\d+)-[0-9a-f]{8}\
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file so that it is there complete or not at all; text as UTF-8."""
     with open_atomic(path) as file:
         file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
 
 
 @contextmanager
 def open_atomic(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
-    """A binary file that takes its place at `path` when the block ends well, and vanishes when it does not.
+    """A binary file that is renamed to `path` when the block ends, and removed if the block raises.
 
-    A symbolic link stays and its target is written; what is no file, such as /dev/null, is written as it is.
+    A symbolic link stays, and its target is written. What is not a regular file, such as /dev/null, is written
+    directly.
 
     Args:
-        path: its place.
-        overwrite: whether it may replace another file; if not, a file that is there stays, and must be equal to this
-            one byte for byte.
+        path: where the file belongs; missing parent folders are made.
+        overwrite: whether it may replace another file; if not, an existing file is kept, and must be equal to the new
+            one, byte for byte.
 
     Raises:
-        RunError: another file is there, and `overwrite` is false.
+        RunError: another file exists, and `overwrite` is false.
+        OSError: it cannot be written; its `filename` is `path`, never the temporary name.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -56,75 +59,90 @@ def open_atomic(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
             yield file
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _staging_path(path)
+    staged = _staging_path(path)
     try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite or not path.exists():
-            part.replace(path)
-        elif not filecmp.cmp(part, path, shallow=False):
-            check_new(path)
-    except OSError as error:
-        if error.errno is not None and error.filename is None:  # a full disk does not say where
-            error.filename = str(path)
-        raise
+        with _naming_errors(path, staged):
+            with staged.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if overwrite or not path.exists():
+                staged.replace(path)
+            elif not filecmp.cmp(staged, path, shallow=False):
+                check_new(path)
     finally:
-        part.unlink(missing_ok=True)
+        staged.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
 @contextmanager
-def staged_folder(place: Path, *, keep_existing: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """A new folder beside `place` to write into, renamed to `place` when the block ends well, removed when it does not.
+def staged_folder(path: Path, *, keep_existing: Callable[[], bool] = lambda: False) -> Iterator[Path]:
+    """A new temporary folder to write into, renamed to `path` when the block ends, and removed if the block raises.
 
     Args:
-        place: where the finished folder belongs. A folder that is there is replaced, and removed only then.
-        keep_existing: asked when the block has ended and something is at `place`: true keeps that, and drops the new
-            one, as when another process has finished the same first.
+        path: where the finished folder belongs. An existing folder is replaced, and removed only then.
+        keep_existing: called when the block has ended and something is at `path`: True keeps that and drops the new
+            folder, as when another process has finished the same work first.
+
+    Raises:
+        OSError: it cannot be written; its `filename` is at `path`, never at the temporary name.
     """
-    remove_leftovers(place.parent)
-    part = _staging_path(place)
-    part.mkdir(parents=True)
+    remove_leftovers(path.parent)
+    staged = _staging_path(path)
     try:
-        yield part
-        _move_into_place(part, place, keep_existing)
-        sync_folder(place.parent)
+        with _naming_errors(path, staged):
+            staged.mkdir(parents=True)
+            yield staged
+            _move_into_place(staged, path, keep_existing)
+        sync_folder(path.parent)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(staged, ignore_errors=True)
 
 
-def _move_into_place(part: Path, place: Path, keep_existing: Callable[[], bool]) -> None:
-    moved: list[Path] = []
+def _move_into_place(staged: Path, path: Path, keep_existing: Callable[[], bool]) -> None:
+    replaced: list[Path] = []
     while True:
         try:
-            part.rename(place)
+            staged.rename(path)
             break
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
         if keep_existing():
             break
-        replaced = _staging_path(place)
+        aside = _staging_path(path)
         with suppress(FileNotFoundError):  # another process has just moved it away
-            place.rename(replaced)
-        moved.append(replaced)
-    for replaced in moved:
-        shutil.rmtree(replaced, ignore_errors=True)
+            path.rename(aside)
+        replaced.append(aside)
+    for folder in replaced:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _naming_errors(path: Path, staged: Path) -> Iterator[None]:
+    """Have an OSError of the block name `path`, where it names `staged`, what is in it, or nothing, as a full disk."""
+    try:
+        yield
+    except OSError as error:
+        name = str(staged) if error.filename is None else error.filename
+        if error.errno is not None and isinstance(name, str) and Path(name).is_relative_to(staged):
+            error.filename = str(path / Path(name).relative_to(staged))
+            if error.filename2 is not None:  # the target of a rename
+                del error.filename2
+        raise
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes of this machine left half-written in `folder` when they were killed."""
-    for left in folder.glob(".*.part"):
-        named = _STAGED.fullmatch(left.name)
-        if named is not None and named["host"] == _HOST and not _is_alive(int(named["process"])):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    """Remove the temporary files and folders in `folder` whose process, one of this machine, no longer runs."""
+    for path in folder.glob(".*.part"):
+        match = _STAGED.fullmatch(path.name)
+        if match is not None and match["host"] == _HOST and not _is_alive(int(match["process"])):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _staging_path(place: Path) -> Path:
-    """A path beside `place` that no other process takes: it names machine and process."""
-    return place.with_name(f".{place.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.part")
+def _staging_path(path: Path) -> Path:
+    """A path beside `path` that no other process uses: its name holds the machine and the process."""
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
 def _is_alive(process: int) -> bool:
@@ -132,19 +150,19 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
+    except OSError:  # it is another user's
         return True
     return True
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut, where the system can."""
+    """Flush the entries of `folder` to disk, so that a renamed file survives a power cut; POSIX only."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -156,12 +174,12 @@ def sync_folder(folder: Path) -> None:
 def write_table(
     path: Path, header: Sequence[str], rows: Iterator[Sequence[object]] | Sequence[Sequence[object]]
 ) -> None:
-    """Write a CSV file whole: UTF-8, comma, `\\n`."""
+    """Write a CSV file atomically: UTF-8, commas, line feeds."""
     text = io.StringIO(newline="")
     plain = csv.writer(text, lineterminator="\n")
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in (header, *rows):
-        # Python before 3.13 writes a carriage return without quotes, and then takes it for the end of a line
+        # Python before 3.13 writes a carriage return without quotes, and reads it as the end of a line
         (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)
     write_atomic(path, text.getvalue())
 
@@ -182,17 +200,25 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def write_json(path: Path, facts: Mapping[str, Any], *, overwrite: bool = True) -> None:
-    """Write a JSON file whole, as `open_atomic` does; NaN and infinity are refused, since other readers would be."""
+    """Write a JSON file as `open_atomic` does.
+
+    Raises:
+        ValueError: a value is NaN or infinite, which is not valid JSON.
+    """
     text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with open_atomic(path, overwrite=overwrite) as file:
         file.write(text.encode("utf-8", NOT_UTF_8))
 
 
 def read_json(path: Path, *, format: int = FORMAT) -> dict[str, Any]:
-    """Read a JSON object; `format` is the version that it has to have, where it says one.
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        format: the version of its format; an object without the key `format` is accepted.
 
     Raises:
-        RunError: the file is missing, damaged, or of a format that this version does not know.
+        RunError: the file is missing, damaged, or of another format.
     """
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
@@ -202,29 +228,31 @@ def read_json(path: Path, *, format: int = FORMAT) -> dict[str, Any]:
         ) from None
     if not isinstance(facts, dict) or facts.get("format", format) != format:
         raise RunError(
-            found=f"{path} is of another format", expected=f"format {format}", fix="use the convscope that wrote it"
+            found=f"{path} is of another format",
+            expected=f"format {format}",
+            fix="use the version of convscope that wrote it",
         )
     return facts
 
 
 def check_new(path: Path) -> None:
-    """Make sure that no file is where a table is to be written.
+    """Check that no file exists at `path`.
 
     Raises:
-        RunError: one is.
+        RunError: one does.
     """
     if path.is_file():
         raise RunError(
             found=f"{path} exists already",
             expected="a new file",
-            fix="choose another --out, or move that file away",
+            fix="choose another `out`, or move that file away",
         )
 
 
 def make_numbered_folder(parent: Path) -> Path:
-    """Make and return the first free `parent/N`; two that ask at once get two folders."""
+    """Make and return the folder `parent/N` after the highest N; two processes at once get two folders."""
     parent.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((int(each.name) for each in parent.iterdir() if each.name.isdecimal()), default=0)
+    number = 1 + max((int(path.name) for path in parent.iterdir() if path.name.isdecimal()), default=0)
     while True:
         try:
             (parent / str(number)).mkdir()

@@ -1,4 +1,4 @@
-"""How far a piece of work is, told to whoever asked for it: without a callback nothing is shown.
+"""How far a piece of work is, reported to a callback; without a callback nothing is shown.
 
 The command line shows a bar (`convscope.cli.display`); in Python, `with report_progress(callback):`.
 """
@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
-UPDATE_SECONDS = 0.2  # at least, between two reports of one piece of work
+UPDATE_SECONDS = 0.2  # minimum between two reports of one piece of work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +20,14 @@ class Progress:
     """How far one piece of work is.
 
     Attributes:
-        description: what is done, such as `decoding images`.
-        done, total: in `unit`; total is None where the end is not known.
-        seconds: since it began. seconds_left: until its end at the pace so far; None where that is not known.
-        note: more about the moment, such as the loss.
-        state: `done` and `failed` come once, last.
+        description: what is being done, such as `decoding images`.
+        done: number of units done.
+        total: number of units in all; None if it is not known.
+        unit: what is counted, in the plural, such as `images`.
+        seconds: since the work began.
+        seconds_left: until its end at the rate so far; None if it is not known.
+        note: about the current moment, such as the loss.
+        state: `done` or `failed` in the last report.
     """
 
     description: str
@@ -43,7 +46,7 @@ _callback: ContextVar[ProgressCallback | None] = ContextVar("convscope_progress"
 
 @contextmanager
 def report_progress(callback: ProgressCallback | None) -> Iterator[None]:
-    """Call `callback` with each `Progress` of the work that is done within the block, a few times a second."""
+    """Call `callback` with a `Progress` a few times a second while work is done in the block; None: call nothing."""
     before = _callback.set(callback)
     try:
         yield
@@ -53,10 +56,10 @@ def report_progress(callback: ProgressCallback | None) -> Iterator[None]:
 
 @dataclass(slots=True, kw_only=True)
 class Counter:
-    """One running count: call `advance` as work gets done.
+    """The count of one piece of work: call `advance` as units get done, and set `note`.
 
     Attributes:
-        work: how much work the first n units are, in any measure, where some take longer than others.
+        work: how much work the first n units are, in any measure, if some take longer than others.
     """
 
     description: str
@@ -66,32 +69,32 @@ class Counter:
     work: Callable[[int], float] = float
     note: str = ""
     _first: int = field(init=False)
-    _started: float = field(init=False, default_factory=time.monotonic)
+    _started: float = field(init=False)
     _next_report: float = field(init=False, default=0.0)
     _callback: ProgressCallback | None = field(init=False, default_factory=_callback.get)
 
     def __post_init__(self) -> None:
-        self._first = self.done
+        self._first, self._started = self.done, time.monotonic()
 
     def advance(self, count: int = 1) -> None:
-        """Count `count` more as done, and report it when it is time to."""
+        """Count `count` more units as done; report it if `is_due`."""
         self.done += count
         if self.is_due():
             self.report("running")
 
     def is_due(self) -> bool:
-        """Whether the next `advance` will report: asking is cheap, making a `note` may not be."""
+        """Whether the next `advance` will report, to make an expensive `note` only then."""
         return self._callback is not None and time.monotonic() >= self._next_report
 
     def seconds_left(self) -> float | None:
-        """Seconds until the end at the pace so far; None where the end, or the pace, is not known."""
+        """Seconds until the end at the rate so far; None if the end or the rate is not known."""
         if self.total is None or self.done <= self._first:
             return None
         first, now, end = (self.work(count) for count in (self._first, self.done, self.total))
         return (time.monotonic() - self._started) / (now - first) * max(end - now, 0.0)
 
     def report(self, state: Literal["running", "done", "failed"]) -> None:
-        """Tell the callback, if there is one, where the work is."""
+        """Call the callback, if there is one."""
         if self._callback is None:
             return
         self._next_report = time.monotonic() + UPDATE_SECONDS
@@ -116,11 +119,11 @@ def progress(
     """Report how far a piece of work is while the block runs.
 
     Args:
-        description: what is done.
-        total: how many units there are; None where that is not known.
+        description: what is being done.
+        total: number of units in all; None if it is not known.
         unit: what is counted, in the plural.
-        done: how many are done already.
-        work: how much work the first n units are, where some take longer than others.
+        done: number of units that were done before.
+        work: how much work the first n units are, if some take longer than others.
     """
     counter = Counter(description=description, total=total, unit=unit, done=done, work=work)
     counter.report("running")

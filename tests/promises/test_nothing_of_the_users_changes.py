@@ -1,4 +1,4 @@
-"""The promise: the user's folder is only ever read."""
+"""The promise: the user's folder of images is only read, never changed."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ RECIPE = Recipe(network="classic", image_size=8, filters=(4,), max_refused=1.0)
 
 
 def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
-    """Everything below a folder: kind, rights, owner, links, size, times, and content or target."""
-    found = {}
+    """Everything below a folder: type, permissions, owner, links, size, times, and content or target."""
+    entries = {}
     for folder, folders, files in os.walk(root):
         for path in (Path(folder), *(Path(folder, name) for name in files + folders)):
-            facts = path.lstat()
+            status = path.lstat()
             content = os.readlink(path) if path.is_symlink() else "" if path.is_dir() else sha256(path)
-            times = (facts.st_mtime_ns, facts.st_ctime_ns)  # reading may change the time of the last look, and no other
-            found[str(path)] = (
-                facts.st_mode,
-                facts.st_uid,
-                facts.st_ino,
-                facts.st_nlink,
-                facts.st_size,
+            times = (status.st_mtime_ns, status.st_ctime_ns)  # reading may change the access time
+            entries[str(path)] = (
+                status.st_mode,
+                status.st_uid,
+                status.st_ino,
+                status.st_nlink,
+                status.st_size,
                 times,
                 content,
             )
-    return found
+    return entries
 
 
 def sha256(file: Path) -> str:
@@ -43,7 +43,7 @@ def sha256(file: Path) -> str:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with everything that might tempt a program: bad, turned, hidden, linked, equal and empty things."""
+    """A folder with everything that a program might be tempted to change: bad, rotated, hidden, linked, empty files."""
     root = write_folder(tmp_path / "data" / "photos", ("disc", "ring"), per_class=6, size=16)
     for name, (content, _) in refused_files().items():
         (root / "ring" / name).write_bytes(content)
@@ -60,7 +60,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_reading_a_folder_changes_nothing_in_it(data: Path, tmp_path: Path) -> None:
-    """Listing, decoding, dealing and keeping the result: not a name, a byte, a right or a time is another."""
+    """Listing, decoding, splitting and writing the result change no name, byte, permission or time."""
     before = snapshot(data.parent)
     dataset = open_dataset(data, RECIPE, cache=tmp_path / "cache")
     open_dataset(data, RECIPE, cache=tmp_path / "cache")
@@ -79,8 +79,8 @@ def test_reading_a_manifest_changes_nothing_beside_it(data: Path, tmp_path: Path
     assert snapshot(data.parent) == before
 
 
-def test_a_folder_that_may_not_be_written_is_enough(stranger: Stranger) -> None:
-    """Photos that one may read and not write, as on a read-only disk, are read like all others."""
+def test_read_only_folder_is_enough(stranger: Stranger) -> None:
+    """Images that may be read and not written, as on a read-only disk, are read like all others."""
     data, cache = write_folder(stranger.folder / "photos", per_class=4, size=8), stranger.folder / "cache"
     cache.mkdir()
     cache.chmod(0o777)
