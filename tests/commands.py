@@ -1,4 +1,4 @@
-"""The command line, as tests use it: words in; exit code, output and remarks out."""
+"""The command line, as tests use it: words in; exit code, standard output and standard error out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended: its exit code, its output and its remarks."""
+    """How a command ended: its exit code, standard output and standard error."""
 
     code: int
     out: str
@@ -25,18 +25,18 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """That of a child process, which finds convscope from every folder."""
+    """The environment of a child process, which finds convscope from every folder."""
     return {**os.environ, "PYTHONPATH": str(SOURCE), **changes}
 
 
 def start(*words: object, **options: Any) -> subprocess.Popen[str]:
-    """`convscope WORDS...` in a process of its own, in a group of its own, as in a terminal."""
+    """Start `convscope WORDS...` in a new process, in a new process group, as in a terminal."""
     program = [sys.executable, "-m", "convscope", *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(program, text=True, start_new_session=True, env=environment(), **pipes | options)
 
 
 def finish(child: subprocess.Popen[str]) -> Ended:
-    """Wait for a process, and say how it ended."""
+    """Wait for a process to end."""
     out, err = child.communicate(timeout=200)
     return Ended(child.returncode, out, err)

@@ -1,4 +1,4 @@
-"""The program: Ctrl-C and SIGTERM end it with `stopped` from its first moment on, also while it is still loading."""
+"""The program: Ctrl-C and SIGTERM end it with `stopped` from the first moment, even while its modules load."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ import sys
 import threading
 from types import FrameType
 
-from convscope.errors import Interrupted
+from convscope.cli.exit_codes import STOPPED
 
-AGAIN_SECONDS = 0.05
-LOADING = "<frozen importlib._bootstrap>"  # what Python calls the file of `import`
+RETRY_SECONDS = 0.05
+IMPORT_FILE = "<frozen importlib._bootstrap>"  # the file name of the frames of `import`
 
 
 def main() -> None:
     """Run a command."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as it is under nohup
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
             signal.signal(number, stop)
-    sys.unraisablehook = stop_again
+    sys.unraisablehook = raise_signal_again
     try:
-        from convscope.cli.commands import main as run
+        from convscope.cli.commands import main as run_command
 
-        run()
+        run_command()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        sys.exit(Interrupted.exit_code)
+        sys.exit(STOPPED)
 
 
 def stop(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt; or, while a module loads, end at once.
+    """Raise KeyboardInterrupt; while a module is being imported, end the process at once.
 
-    What loads has written nothing yet; and a library in C that is cut short by an exception makes of it an ImportError,
-    or lets it go.
+    An import has written nothing yet, and a C extension that an exception interrupts turns it into an ImportError or
+    drops it.
     """
     while frame is not None:
-        if frame.f_code.co_filename == LOADING:
+        if frame.f_code.co_filename == IMPORT_FILE:
             os.write(2, b"stopped\n")
-            os._exit(Interrupted.exit_code)
+            os._exit(STOPPED)
         frame = frame.f_back
     raise KeyboardInterrupt(number)
 
 
-def stop_again(lost: sys.UnraisableHookArgs) -> None:
-    """Repeat a signal that came while Python ran a finaliser, where it lets go of every exception; tell all others."""
-    if isinstance(lost.exc_value, KeyboardInterrupt) and lost.exc_value.args:
-        threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), *lost.exc_value.args)).start()
+def raise_signal_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Send a signal again whose KeyboardInterrupt came in a finaliser, where Python drops exceptions; report others."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt) and unraisable.exc_value.args:
+        threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), *unraisable.exc_value.args)).start()
     else:
-        sys.__unraisablehook__(lost)
+        sys.__unraisablehook__(unraisable)
 
 
 if __name__ == "__main__":

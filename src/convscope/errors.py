@@ -1,30 +1,43 @@
-"""Every error that a user can meet: what was found, what was expected, how to mend it.
+"""Every error that a user can meet: what was found, what was expected, and how to fix it.
 
     ConvscopeError
     ├── RecipeError        a choice that cannot be made
-    ├── FolderError        a data set that cannot be trained on or judged
+    ├── FolderError        a data set that cannot be trained or evaluated on
     ├── CacheError         decoded images that cannot be kept
     ├── RunError           a run folder that is missing, taken, or damaged
     ├── BundleError        a model file that cannot be used
-    ├── ExportError        a model that cannot be converted, or whose export answers worse than it
-    └── MissingExtra       a part of convscope that is not installed
+    ├── ExportError        a model that cannot be converted, or whose export is less accurate
+    └── MissingExtra       an optional dependency that is not installed
 
-`Interrupted` stands apart: work that was stopped on request is no error. So does `ImageRefused`: one bad image is a row
-in a table, never the end of the work.
+`Interrupted` is not in the tree: work that was stopped on request has not failed. Neither is `ImageRefused`: one bad
+image is a row in a table, never the end of the work.
 
-The texts speak of parameters, in backticks: `choose another `out``. The command line turns them into its flags.
+The texts name parameters in backticks: choose another `out`. The command line turns these into its flags.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+EXTRA_OF_MODULE: Mapping[str, str] = {  # by the name that is imported
+    **dict.fromkeys(("jinja2", "matplotlib"), "explain"),
+    "pyarrow": "parquet",
+    **dict.fromkeys(("fastapi", "multipart", "prometheus_client", "python_multipart", "starlette", "uvicorn"), "serve"),
+    "tensorboard": "tensorboard",
+    **dict.fromkeys(("keras", "onnx", "sklearn", "tensorflow", "tf2onnx", "tomli_w"), "train"),
+}
 
 
 class ConvscopeError(Exception):
-    """The root of the tree. `exit_code` is what the command line ends with."""
+    """The root of the tree.
 
-    exit_code = 2
+    Attributes:
+        found: what is there, with its path or its value.
+        expected: what should be there.
+        fix: what the user can do about it.
+    """
 
     def __init__(self, *, found: str, expected: str, fix: str) -> None:
         super().__init__(f"found: {found}; expected: {expected}; fix: {fix}")
@@ -34,15 +47,15 @@ class ConvscopeError(Exception):
 
 
 class RecipeError(ConvscopeError):
-    """A recipe, or a flag over it, says something that cannot be done."""
+    """A recipe, or a change to it, asks for something that cannot be done."""
 
 
 class FolderError(ConvscopeError):
-    """The images as a whole cannot be trained on or judged."""
+    """The images as a whole cannot be trained or evaluated on."""
 
 
 class CacheError(ConvscopeError):
-    """The decoded images cannot be kept: no room, no permission."""
+    """The decoded images cannot be kept: no space, no permission."""
 
 
 class RunError(ConvscopeError):
@@ -50,15 +63,15 @@ class RunError(ConvscopeError):
 
 
 class BundleError(ConvscopeError):
-    """A model file is missing, damaged, or not one of convscope's."""
+    """A model file is missing, damaged, or not written by convscope."""
 
 
 class ExportError(ConvscopeError):
-    """A model cannot be converted, or its export is not as good as it is."""
+    """A model cannot be converted, or its export is less accurate than it is."""
 
 
 class MissingExtra(ConvscopeError):
-    """A command needs a part of convscope that is not installed."""
+    """A command or function needs an optional dependency that is not installed."""
 
     def __init__(self, *, command: str, module: str, extra: str) -> None:
         super().__init__(
@@ -68,17 +81,39 @@ class MissingExtra(ConvscopeError):
         )
 
 
+@contextmanager
+def optional_imports(*, command: str, extra: str | None = None) -> Iterator[None]:
+    """Raise MissingExtra if an import in the block fails because a module of an extra is not installed.
+
+    Any other ImportError passes unchanged: the module is one that every installation has, or is there but broken.
+
+    Args:
+        command: what needs the module, such as `convscope train`.
+        extra: the extra to install; None: the one that brings the module (`EXTRA_OF_MODULE`).
+
+    Raises:
+        MissingExtra: a module of an extra is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = error.name or ""
+        if module not in EXTRA_OF_MODULE:
+            raise
+        raise MissingExtra(command=command, module=module, extra=extra or EXTRA_OF_MODULE[module]) from None
+
+
 class Interrupted(Exception):
     """The user or the system asked to stop, and everything done so far is saved.
 
     Attributes:
-        position: where the work was, such as `step 120 of 600`.
-        saved: what is kept, and where.
-        resume: the arguments by which the same function goes on, by the names of its parameters.
+        position: where the work stopped, such as `step 120 of 600`.
+        saved: what is saved, and where.
+        resume: the arguments with which the same function continues, by parameter name.
     """
 
     def __init__(self, *, position: str, saved: str, resume: Mapping[str, Any]) -> None:
-        super().__init__(f"stopped at {position}; saved: {saved}; resume with {dict(resume)}")
+        super().__init__(f"stopped: {position}; saved: {saved}; resume with {dict(resume)}")
         self.position = position
         self.saved = saved
         self.resume = dict(resume)

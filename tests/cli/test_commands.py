@@ -1,4 +1,4 @@
-"""__main__.py, cli/commands.py: whoever stops the program is told `stopped`, from its first moment on."""
+"""__main__.py, cli/commands.py: signals end the program with `stopped`, from its first moment; help fits 80 columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from commands import Ended, environment
+from commands import Command, Ended, environment
 from PIL import Image
 from sample_images import draw
 from tiny_model import colour_model
@@ -28,7 +28,7 @@ main()
 
 
 def run(program: str, *words: object) -> Ended:
-    """Run a program in a process of its own."""
+    """Run a program in a new process."""
     command = [sys.executable, "-c", program, *map(str, words)]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment())
     return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -38,7 +38,7 @@ def run(program: str, *words: object) -> Ended:
 @pytest.mark.parametrize(
     "module", ["convscope.cli.commands", "typer", "rich", "convscope.prediction.prediction", "onnxruntime"]
 )
-def test_stop_while_it_loads_is_plain(tmp_path: Path, module: str, number: str) -> None:
+def test_stop_during_an_import_is_quiet(tmp_path: Path, module: str, number: str) -> None:
     """Whatever is being imported when the signal comes: `stopped`, 130, and no traceback."""
     handler = "default_int_handler" if number == "SIGINT" else "SIG_DFL"
     Image.fromarray(draw("disc", 12, 1)).save(tmp_path / "a.png")
@@ -52,7 +52,7 @@ import signal, sys, time, types
 signal.signal(signal.{number}, signal.{handler})
 class Freed:
     def __del__(self):
-        {lost}
+        {raised}
 def work():
     Freed()
     time.sleep({seconds})
@@ -63,64 +63,102 @@ main()
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_stop_in_a_finaliser_stops_all_the_same(number: str) -> None:
-    """Python lets go of what is raised where an object is freed; the work that follows is stopped, without a word."""
+def test_stop_in_a_finaliser_stops_the_work(number: str) -> None:
+    """Python drops what is raised while an object is freed; the work that follows is stopped all the same."""
     handler = "default_int_handler" if number == "SIGINT" else "SIG_DFL"
-    lost = f"signal.raise_signal(signal.{number})"
-    ended = run(STOP_IN_A_FINALISER.format(number=number, handler=handler, lost=lost, seconds=60))
+    raised = f"signal.raise_signal(signal.{number})"
+    ended = run(STOP_IN_A_FINALISER.format(number=number, handler=handler, raised=raised, seconds=60))
     assert ended == Ended(130, "", "stopped\n")
 
 
-def test_other_errors_in_a_finaliser_are_told() -> None:
-    """As Python tells them."""
-    words = {"number": "SIGINT", "handler": "default_int_handler", "lost": "raise ValueError('odd')", "seconds": 0}
+def test_other_errors_in_a_finaliser_are_printed() -> None:
+    """As Python prints them."""
+    words = {"number": "SIGINT", "handler": "default_int_handler", "raised": "raise ValueError('odd')", "seconds": 0}
     ended = run(STOP_IN_A_FINALISER.format(**words))
     assert ended.code == 0
     assert "ValueError: odd" in ended.err
 
 
 def test_ignored_signal_stays_ignored() -> None:
-    """Where the person had Ctrl-C ignored, as nohup and a shell's `&` do, it stops nothing."""
+    """If Ctrl-C is ignored, as by nohup and a shell's `&`, it stops nothing."""
     ended = run(STOP_AT.format(number="SIGINT", handler="SIG_IGN", module="typer"), "--version")
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_command_begins_where_it_can_be_stopped() -> None:
-    """The installed command calls `main`, and nothing of weight is loaded before it."""
+def test_nothing_heavy_loads_before_the_signal_handlers() -> None:
+    """The installed command calls `main` of `__main__`, which imports little."""
     scripts = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["scripts"]
     assert scripts == {"convscope": "convscope.__main__:main"}
     ended = run("import sys, convscope.__main__; print(*sys.modules)")
     assert set(ended.out.split()).isdisjoint({"typer", "rich", "json", "pathlib", "convscope.cli.commands"})
 
 
-@pytest.mark.parametrize("was_on", [True, False])
-def test_what_is_loaded_for_good_is_no_garbage(tmp_path: Path, was_on: bool) -> None:
-    """Python looks through it never again, also where loading failed; with nothing new, all goes on as before."""
+@pytest.mark.parametrize("was_enabled", [True, False])
+def test_loaded_objects_are_frozen_for_the_garbage_collector(tmp_path: Path, was_enabled: bool) -> None:
+    """Also if loading failed; if nothing new was loaded, nothing changes."""
     (tmp_path / "heavy.py").write_text("import gc\nprint(gc.isenabled())\nstays = [[] for _ in range(1000)]\n")
     code = f"""
 import gc, sys
-from convscope.cli.commands import loading_for_good
+from convscope.cli.commands import loading_tensorflow
 sys.path.insert(0, {str(tmp_path)!r})
-(gc.enable if {was_on} else gc.disable)()
+(gc.enable if {was_enabled} else gc.disable)()
 for _ in range(2):
     before = gc.get_freeze_count()
     try:
-        with loading_for_good():
+        with loading_tensorflow():
             import heavy
             raise ImportError
     except ImportError:
         print(gc.isenabled(), gc.get_freeze_count() - before > 1000)
 """
-    assert run(code).out.split() == ["False", str(was_on), "True", str(was_on), "False"]
+    assert run(code).out.split() == ["False", str(was_enabled), "True", str(was_enabled), "False"]
 
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
-def test_train_loads_tensorflow_for_good(photos: Path, tmp_path: Path) -> None:
-    """Its hundreds of thousands of objects are out of the way before anything is trained."""
+def test_train_freezes_what_tensorflow_made(photos: Path, tmp_path: Path) -> None:
+    """Its hundreds of thousands of objects are not searched for garbage while training."""
     code = (
         "import gc\nfrom convscope.cli.commands import main\n"
         "try: main()\nfinally: print(gc.get_freeze_count() > 200_000)"
     )
     words = ["train", photos, "--network", "classic", "--steps", 1, "--out", tmp_path / "run"]
     assert run(code, *words).out.split() == [str(tmp_path / "run"), "True"]
+
+
+def names_of_commands() -> list[str]:
+    """Every command, and the names of groups."""
+    import typer
+
+    from convscope.cli.commands import app
+
+    root = typer.main.get_command(app)
+    groups = {name: command for name, command in root.commands.items() if hasattr(command, "commands")}
+    return ["", *root.commands, *(f"{name} {inner}" for name, group in groups.items() for inner in group.commands)]
+
+
+@pytest.mark.parametrize("name", names_of_commands())
+def test_help_fits_80_columns(name: str, cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain text without escape sequences; `-h` and `--help` are the same."""
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = cli(*name.split(), "--help")
+    assert ended == cli(*name.split(), "-h")
+    assert (ended.code, ended.err) == (0, "")
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "\x1b" not in ended.out
+
+
+def test_list_of_commands_is_complete_and_uncut(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`convscope -h` has a whole sentence for every command."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, _, listed = cli("-h").out.partition("Commands:\n")
+    lines = dict(line.split(None, 1) for line in listed.splitlines())
+    assert [*lines] == [name for name in names_of_commands() if name and " " not in name]
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines.values())
+
+
+def test_version_is_printed(cli: Command) -> None:
+    """`--version`, on standard output."""
+    import convscope
+
+    assert cli("--version") == Ended(0, f"convscope {convscope.__version__}\n", "")

@@ -1,21 +1,22 @@
-"""cli/display.py: what a person sees while they wait is short, honest, on standard error, and text as it is."""
+"""cli/display.py: messages and progress are short, on standard error, and cannot disturb the terminal."""
 
 from __future__ import annotations
 
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from convscope.cli.display import PLAIN_LINE_SECONDS, Display, error_console, show_messages
+from convscope.cli.display import LINE_SECONDS, Display, error_console, show_messages
 from convscope.progress import Progress, progress
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def be_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have Rich take standard error for a terminal of 80 columns."""
+    """Make Rich treat standard error as a terminal of 80 columns."""
     for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "80")):
         monkeypatch.setenv(name, value)
 
@@ -35,21 +36,24 @@ def at(done: int, seconds: float, *, state: str = "running", note: str = "") -> 
 
 
 def test_short_work_leaves_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Away from a terminal, work of less than two seconds says nothing."""
+    """Without a terminal, work of less than two seconds is not shown."""
     with show_messages(), progress("decoding", 10, unit="images") as counter:
         counter.advance(10)
     assert capsys.readouterr() == ("", "")
 
 
-def test_long_work_says_where_it_stands_and_how_it_ended(capsys: pytest.CaptureFixture[str]) -> None:
-    """Plain lines on standard error now and then, with the time left, and one that stays."""
+def test_long_work_has_lines_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain lines on standard error, at least ten seconds apart, with the time left, and a last one that stays."""
+    now = 0.0
+    monkeypatch.setattr("convscope.cli.display.time", SimpleNamespace(monotonic=lambda: now))
     display = Display(error_console())
-    display.update(at(0, 0.0))
-    display._next_lines["decoding"] -= PLAIN_LINE_SECONDS
-    display.update(at(250, 100.0))
-    display.update(at(300, 101.0))  # too soon for another line
-    display._next_lines["decoding"] -= PLAIN_LINE_SECONDS
-    display.update(at(400, 110.0, note="loss 0.250"))
+    for now, done, note in (
+        (0.0, 0, ""),
+        (LINE_SECONDS, 250, ""),
+        (LINE_SECONDS + 1, 300, ""),
+        (25.0, 400, "loss 0.250"),
+    ):
+        display.update(at(done, now * 10, note=note))
     display.update(at(1000, 200.0, state="done"))
     out, err = capsys.readouterr()
     assert out == ""
@@ -60,8 +64,8 @@ def test_long_work_says_where_it_stands_and_how_it_ended(capsys: pytest.CaptureF
     ]
 
 
-def test_work_that_fails_leaves_no_line_of_success(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error is what is left to say."""
+def test_failed_work_leaves_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error that follows says enough."""
     display = Display(error_console())
     display.update(at(0, 0.0))
     display.update(at(300, 100.0, state="failed"))
@@ -71,15 +75,12 @@ def test_work_that_fails_leaves_no_line_of_success(capsys: pytest.CaptureFixture
 def test_terminal_gets_a_bar_and_results_stay_clean(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a terminal the bar moves on standard error, messages stay above it, and it is gone in the end."""
+    """On a terminal the bar is on standard error, with messages above it, and is removed in the end."""
     be_a_terminal(monkeypatch)
     display = Display(error_console())
     display.update(at(30, 1.0, note="loss 0.654"))
-    assert display._bars is not None
-    display._bars.refresh()
     display.console.print("epoch 1/2")
-    display.update(at(1000, 1.5, state="done"))
-    assert display._bars is None
+    display.close()
     out, err = capsys.readouterr()
     assert out == ""
     plain = ESCAPES.sub("", err)
@@ -87,23 +88,39 @@ def test_terminal_gets_a_bar_and_results_stay_clean(
     assert "30/1000" in plain
     assert "loss 0.654, 5 min 00 s left" in plain
     assert "epoch 1/2\n" in plain.replace("\r", "")
-    assert "\x1b[?25h" in err  # the cursor is given back
+    assert "\x1b[?25h" in err  # the cursor is visible again
 
 
-def test_messages_are_text_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A path with brackets or colons is printed as it is, in one line however long, on standard error."""
+def test_bar_ends_with_its_work(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the last piece of work is done, the cursor is visible again."""
+    be_a_terminal(monkeypatch)
+    display = Display(error_console())
+    display.update(at(30, 1.0))
+    display.update(at(1000, 1.5, state="done"))
+    assert "\x1b[?25h" in capsys.readouterr().err
+
+
+def test_messages_are_printed_unchanged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Brackets and colons are no markup, and a long line is not wrapped."""
     text = f"{tmp_path}/[bold]photo[/bold] :dog: 100% {'x' * 300}"
     with show_messages():
         logging.getLogger("convscope.training").info(text)
     assert capsys.readouterr() == ("", text + "\n")
 
 
+def test_messages_are_rewritten_and_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    """The given function changes the text; control characters are escaped, line feeds stay."""
+    with show_messages(str.upper):
+        logging.getLogger("convscope.training").info("a\x1b[2J\nb")
+    assert capsys.readouterr().err == "A\\x1b[2J\nB\n"
+
+
 def test_library_is_quiet_outside_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """Once the command has ended, the logger is as it was."""
+    """When the command has ended, the logger is as before."""
     logger = logging.getLogger("convscope")
     before = list(logger.handlers), logger.level, logger.propagate
     with show_messages():
         pass
-    logger.info("nobody asked")
+    logger.info("a message")
     assert (list(logger.handlers), logger.level, logger.propagate) == before
     assert capsys.readouterr() == ("", "")

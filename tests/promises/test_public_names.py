@@ -1,4 +1,4 @@
-"""The promise: what `import convscope` offers is exactly this list, documented, and hidden by nothing."""
+"""The promise: the public names of `convscope` are exactly this list, documented, and not shadowed by modules."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ import convscope
 NAMES = (
     "__version__",
     "Bundle",
+    "BundleError",
+    "CacheError",
     "ConvscopeError",
     "Dataset",
+    "ExportError",
+    "FolderError",
+    "ImageRefused",
+    "Interrupted",
     "Learner",
+    "MissingExtra",
+    "Progress",
     "Recipe",
+    "RecipeError",
     "Run",
+    "RunError",
     "ServiceSettings",
     "Shard",
     "Table",
@@ -33,6 +43,7 @@ NAMES = (
     "open_run",
     "predict",
     "read_image",
+    "report_progress",
     "serve",
     "train",
     "verify",
@@ -53,17 +64,17 @@ def test_list_is_exact() -> None:
 
 @pytest.mark.parametrize("name", LOADED)
 def test_each_name_is_there_and_documented(name: str) -> None:
-    """It can be had, is what it is called, says what it does, and every argument has its type."""
-    found = getattr(convscope, name)
-    assert found.__name__ == name
-    assert inspect.getdoc(found)
-    if inspect.isfunction(found):
-        assert set(inspect.get_annotations(found)) == {*inspect.signature(found).parameters, "return"}
+    """It can be imported, has its own name and a docstring, and every parameter has a type."""
+    public = getattr(convscope, name)
+    assert public.__name__ == name
+    assert inspect.getdoc(public)
+    if inspect.isfunction(public):
+        assert set(inspect.get_annotations(inspect.unwrap(public))) == {*inspect.signature(public).parameters, "return"}
 
 
 @pytest.mark.tensorflow
 def test_verbs_stay_functions_when_their_modules_are_loaded() -> None:
-    """`convscope.train` is the function, also after somebody has imported the module that holds it."""
+    """`convscope.train` is the function, also after the module that holds it has been imported."""
     for module in ("training.training", "evaluation.evaluation", "explanation.explanation", "demonstration"):
         import_module(f"convscope.{module}")
     for verb in ("train", "evaluate", "explain", "predict", "demo"):
@@ -71,12 +82,19 @@ def test_verbs_stay_functions_when_their_modules_are_loaded() -> None:
 
 
 def test_other_names_are_no_names() -> None:
-    """A wrong name is an AttributeError that says it, as in any module."""
+    """A wrong name is an AttributeError, as in any module."""
     with pytest.raises(AttributeError, match="module 'convscope' has no attribute 'trian'"):
         _ = convscope.trian
 
 
 def test_version_is_that_of_the_project() -> None:
-    """The version that is said is the one that is released."""
+    """`convscope.__version__` is that of pyproject.toml."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert convscope.__version__ == project["version"]
+
+
+def test_every_name_is_described_in_one_line() -> None:
+    """In the source of the package, behind the name."""
+    lines = Path(convscope.__file__).read_text(encoding="utf-8").splitlines()
+    for name in NAMES[1:]:
+        assert [line for line in lines if line.startswith(f'    "{name}": "convscope.') and ",  # " in line], name

@@ -18,20 +18,20 @@ from tiny_model import colour_model
 from convscope.run import Run
 
 ROOT = Path(__file__).parents[2]
-LISTENS = re.compile(r"http://127\.0\.0\.1:\d+")
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of a new environment with convscope and its extra [serve] alone, at the pinned versions."""
-    place = tmp_path_factory.mktemp("fresh")
-    source = place / "source"
+    """The `bin` of a new environment with convscope and its extra [serve] only, at the pinned versions."""
+    folder = tmp_path_factory.mktemp("fresh")
+    source = folder / "source"
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt"):
         shutil.copy(ROOT / name, source)
-    venv.create(place / "env", with_pip=True, symlinks=True)
-    program = place / "env" / "bin"
+    venv.create(folder / "env", with_pip=True, symlinks=True)
+    program = folder / "env" / "bin"
     pip = [program / "python", "-m", "pip", "install", "--quiet", "-c", source / "constraints.txt", f"{source}[serve]"]
     ended = subprocess.run(pip, capture_output=True, text=True, env=without_paths())
     if "No matching distribution" in ended.stderr or "connection" in ended.stderr.lower():
@@ -41,19 +41,19 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_paths() -> dict[str, str]:
-    """The environment of this process, but for what would bring its packages along."""
+    """The environment of this process, without the variables that would make its packages visible."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
-def say(fresh: Path, *words: object) -> str:
-    """Run `convscope WORDS...` there; what it printed."""
+def run(fresh: Path, *words: object) -> str:
+    """Run `convscope WORDS...` there. Returns: what it printed."""
     ended = subprocess.run([fresh / "convscope", *map(str, words)], capture_output=True, text=True, env=without_paths())
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
 
 def test_there_is_no_tensorflow(fresh: Path) -> None:
-    """Nothing of what trains was installed with it."""
+    """No package that only training needs is installed."""
     listed = subprocess.run(
         [fresh / "python", "-m", "pip", "list", "--format", "freeze"], capture_output=True, text=True
     ).stdout.lower()
@@ -63,14 +63,14 @@ def test_there_is_no_tensorflow(fresh: Path) -> None:
 
 
 def test_model_predicts_and_verifies(fresh: Path, trained: Run, halves: Path, tmp_path: Path) -> None:
-    """model.onnx alone, in a folder of its own, answers each image as it does where it was trained."""
+    """model.onnx alone, in another folder, predicts each image as where it was trained."""
     from convscope.bundle.bundle import open_bundle
     from convscope.prediction.prediction import predict
 
     model = shutil.copy(trained.model / "model.onnx", tmp_path)
-    assert say(fresh, "verify", model).startswith("agree")
+    assert run(fresh, "verify", model).startswith("agree")
     photos = sorted((halves / "disc").iterdir())[:20]
-    say(fresh, "predict", model, *photos, "--out", tmp_path / "there.csv")
+    run(fresh, "predict", model, *photos, "--out", tmp_path / "there.csv")
     predict(trained.path, list(map(str, photos)), out=tmp_path / "here.csv")
     rows = [
         list(csv.DictReader((tmp_path / name).read_text("utf-8").splitlines())) for name in ("there.csv", "here.csv")
@@ -80,7 +80,7 @@ def test_model_predicts_and_verifies(fresh: Path, trained: Run, halves: Path, tm
     assert set(rows[0][0]) >= set(open_bundle(trained.path).classes)
 
 
-def test_what_is_missing_is_named(fresh: Path, trained: Run, tmp_path: Path) -> None:
+def test_missing_extra_is_named(fresh: Path, trained: Run, tmp_path: Path) -> None:
     """`train` and `explain` say which extra they need, in three lines."""
     (tmp_path / "photos" / "a").mkdir(parents=True)
     for words, extra in ((["train", tmp_path / "photos"], "train"), (["explain", trained.path], "explain")):
@@ -91,16 +91,16 @@ def test_what_is_missing_is_named(fresh: Path, trained: Run, tmp_path: Path) -> 
 
 
 def test_model_is_served(fresh: Path, tmp_path: Path) -> None:
-    """`convscope serve` answers on loopback, with its page, and ends well on SIGTERM."""
+    """`convscope serve` listens on loopback, serves its page, and exits with 0 on SIGTERM."""
     model = colour_model().write(tmp_path / "model.onnx")
     service = subprocess.Popen(
         [fresh / "convscope", "serve", model, "--port", "0"], stderr=subprocess.PIPE, text=True, env=without_paths()
     )
     assert service.stderr is not None
     try:
-        address = next(found[0] for line in service.stderr if (found := LISTENS.search(line)))
-        with urllib.request.urlopen(f"{address}/ready") as answer:
-            assert answer.status == 200
+        address = next(match[0] for line in service.stderr if (match := ADDRESS.search(line)))
+        with urllib.request.urlopen(f"{address}/ready") as response:
+            assert response.status == 200
         with urllib.request.urlopen(address) as page:
             assert b"</html>" in page.read()
     finally:

@@ -1,1 +1,1 @@
-"""The command line: words to one verb, errors to three lines and an exit code."""
+"""The command line: arguments to one function call, results to standard output, errors to three lines."""

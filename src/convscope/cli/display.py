@@ -1,4 +1,4 @@
-"""What a person sees in the terminal while a command works: messages, and progress with the time left.
+"""What the user sees in the terminal while a command works: messages, and progress with the time left.
 
 Both go to standard error; standard output belongs to results.
 """
@@ -8,31 +8,40 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich import progress as rich
 from rich.console import Console
 
-from convscope.formatting import format_duration
+from convscope.formatting import format_duration, printable_lines
 from convscope.progress import Progress, report_progress
 
-PLAIN_LINE_SECONDS = 10.0  # between two lines of one piece of work, where there is no terminal
+LINE_SECONDS = 10.0  # between two lines of one piece of work, where there is no terminal
 QUIET_SECONDS = 2.0  # work shorter than this leaves no line
 
 
 def error_console() -> Console:
-    """A console on standard error as it is now, which prints text as it is."""
+    """A console on the current standard error, which prints text unchanged."""
     return Console(file=sys.stderr, highlight=False, emoji=False, markup=False, soft_wrap=True)
 
 
+def print_message(text: str) -> None:
+    """Print a message on standard error; control characters in it are escaped."""
+    error_console().print(printable_lines(text))
+
+
 @contextmanager
-def show_messages() -> Iterator[None]:
-    """Show on standard error what the library logs, and how far its work is, while the block runs."""
+def show_messages(rewrite: Callable[[str], str] = str) -> Iterator[None]:
+    """Show on standard error what the library logs, and how far its work is, while the block runs.
+
+    Args:
+        rewrite: changes the text of each message before it is shown.
+    """
     display = Display(error_console())
     logger = logging.getLogger("convscope")
     before = logger.level, logger.propagate
-    handler = _MessageHandler(display.console)
+    handler = _MessageHandler(display.console, rewrite)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -46,21 +55,22 @@ def show_messages() -> Iterator[None]:
 
 
 class _MessageHandler(logging.Handler):
-    """Prints each message of a logger as a line of its own, above the bar where one is shown."""
+    """Prints each message of a logger on lines of its own, above the bar if one is shown."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, rewrite: Callable[[str], str]) -> None:
         super().__init__()
         self.console = console
+        self.rewrite = rewrite
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.console.print(record.getMessage())
+            self.console.print(printable_lines(self.rewrite(record.getMessage())))
         except Exception:  # as every handler does: a message that cannot be shown stops no work
             self.handleError(record)
 
 
 class Display:
-    """Shows `Progress`: a bar on a terminal, elsewhere a line now and then; a closing line stays after long work."""
+    """Shows `Progress`: a bar on a terminal, elsewhere a line now and then; a last line stays after long work."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -69,19 +79,19 @@ class Display:
         self._next_lines: dict[str, float] = {}
 
     def update(self, progress: Progress) -> None:
-        """Show where a piece of work is."""
+        """Show how far a piece of work is."""
         if progress.state == "running":
             self._show_bar(progress) if self.console.is_terminal else self._show_line(progress)
             return
         self._end(progress)
         if progress.state == "done" and progress.seconds > QUIET_SECONDS:
-            took = format_duration(progress.seconds)
+            duration = format_duration(progress.seconds)
             self.console.print(
-                f"{progress.description}: {progress.done:,} {progress.unit} in {took}, {_pace(progress)}"
+                f"{progress.description}: {progress.done:,} {progress.unit} in {duration}, {_rate(progress)}"
             )
 
     def close(self) -> None:
-        """Take every bar away."""
+        """Remove every bar."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
@@ -106,8 +116,8 @@ class Display:
 
     def _show_line(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now >= self._next_lines.setdefault(progress.description, now + PLAIN_LINE_SECONDS):
-            self._next_lines[progress.description] = now + PLAIN_LINE_SECONDS
+        if now >= self._next_lines.setdefault(progress.description, now + LINE_SECONDS):
+            self._next_lines[progress.description] = now + LINE_SECONDS
             total = "" if progress.total is None else f" of {progress.total:,}"
             self.console.print(f"{progress.description}: {progress.done:,}{total}, {_state(progress)}")
 
@@ -120,12 +130,12 @@ class Display:
                 self.close()
 
 
-def _pace(progress: Progress) -> str:
-    """How fast it goes, e.g. `812 images/s`."""
+def _rate(progress: Progress) -> str:
+    """How fast it goes, such as `812 images/s`."""
     return f"{progress.done / max(progress.seconds, 1e-9):,.0f} {progress.unit}/s"
 
 
 def _state(progress: Progress) -> str:
-    """Note or pace, and the time left where that is known."""
+    """Note or rate, and the time left where that is known."""
     left = "" if progress.seconds_left is None else f", {format_duration(progress.seconds_left)} left"
-    return f"{progress.note or _pace(progress)}{left}"
+    return f"{progress.note or _rate(progress)}{left}"

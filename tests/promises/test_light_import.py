@@ -1,4 +1,4 @@
-"""The promise: the door is light. What a command does not need is not loaded, and need not be installed."""
+"""The promise: imports are light. What a command does not need is not loaded, and need not be installed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 from commands import environment
 from tiny_model import COLOURS, colour_model
 
+from convscope.errors import EXTRA_OF_MODULE
+
 HEAVY = ("tensorflow", "keras", "matplotlib", "onnxruntime", "sklearn", "scipy", "onnx", "tf2onnx", "jinja2")
 TRAINING = ("tensorflow", "keras", "tf2onnx", "onnx", "sklearn", "safetensors", "tomli_w", "jinja2")
 
-TELL_MODULES = """
+PRINT_MODULES = """
 import atexit, json, sys
 atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=open(sys.argv.pop(), "w")))
 """
@@ -49,15 +51,15 @@ def data(tmp_path: Path) -> Path:
 
 
 def run(program: str, *words: object, where: Path) -> tuple[str, set[str]]:
-    """Run a program in a process of its own; returns its output, and the modules that it had at its end."""
-    command = [sys.executable, "-c", TELL_MODULES + program, *map(str, words), str(where / "modules.json")]
+    """Run a program in a new process. Returns: its output, and the modules that were loaded at its end."""
+    command = [sys.executable, "-c", PRINT_MODULES + program, *map(str, words), str(where / "modules.json")]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=where, env=environment())
     assert ended.returncode == 0, ended.stderr
     return ended.stdout, set(json.loads((where / "modules.json").read_text()))
 
 
 def test_import_is_light(tmp_path: Path) -> None:
-    """`import convscope`, and asking what it offers, loads nothing heavy, not even NumPy."""
+    """`import convscope` and listing its names load nothing heavy, not even NumPy."""
     _, modules = run("import convscope; dir(convscope); convscope.__version__", where=tmp_path)
     assert modules.isdisjoint({*HEAVY, "numpy", "PIL", "typer", "rich"})
 
@@ -71,7 +73,7 @@ def test_help_is_light(tmp_path: Path, words: list[str]) -> None:
 
 
 def test_predicting_needs_only_the_base_install(data: Path, tmp_path: Path) -> None:
-    """With everything of the extra `train` blocked, a model of convscope still predicts."""
+    """Without the modules of the extra `train`, a model still predicts."""
     model = colour_model().write(tmp_path / "m.onnx")
     blocked = (*TRAINING, "matplotlib")
     out, modules = run(BLOCK % (blocked,) + COMMAND, "predict", model, data, where=tmp_path)
@@ -81,7 +83,7 @@ def test_predicting_needs_only_the_base_install(data: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_evaluating_needs_no_tensorflow(data: Path, tmp_path: Path) -> None:
-    """Judging a bundle on a folder works without the extra `train`; with Matplotlib there it also draws."""
+    """Evaluating a bundle on a folder works without the extra `train`; with Matplotlib it also draws."""
     model = colour_model().write(tmp_path / "m.onnx")
     figure = tmp_path / "evaluations" / "data" / "figures" / "confusion.png"
     out, modules = run(BLOCK % ((*TRAINING, "matplotlib"),) + COMMAND, "evaluate", model, data, where=tmp_path)
@@ -94,7 +96,7 @@ def test_evaluating_needs_no_tensorflow(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_predicting_loads_no_tensorflow(data: Path, tmp_path: Path) -> None:
-    """Where TensorFlow is installed, predicting leaves it alone."""
+    """Also if TensorFlow is installed."""
     _, modules = run(COMMAND, "predict", colour_model().write(tmp_path / "m.onnx"), data, where=tmp_path)
     assert "onnxruntime" in modules
     assert modules.isdisjoint({*TRAINING, "matplotlib"})
@@ -102,19 +104,44 @@ def test_predicting_loads_no_tensorflow(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data")
-@pytest.mark.parametrize("words", [["train", "data"], ["explain", "."], ["demo"]])
-def test_missing_extra_is_told(tmp_path: Path, words: list[str]) -> None:
-    """Without the extra, a command that needs it says which to install, in three lines."""
-    program = [sys.executable, "-c", BLOCK % (TRAINING,) + "from convscope.cli.commands import main\nmain()", *words]
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["train", "data"], "train"),
+        (["train", "data", "--find-rate"], "train"),
+        (["demo"], "train"),
+        (["explain", "."], "explain"),
+        (["serve", "."], "serve"),
+        (["predict", ".", "data", "--format", "parquet", "--out", "t.parquet"], "parquet"),
+    ],
+)
+def test_missing_extra_is_named(tmp_path: Path, words: list[str], extra: str) -> None:
+    """Without an extra, a command that needs it says which to install, in three lines."""
+    colour_model().write(tmp_path / "model.onnx")
+    blocked = tuple(EXTRA_OF_MODULE)
+    program = [sys.executable, "-c", BLOCK % (blocked,) + "from convscope.cli.commands import main\nmain()", *words]
     ended = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, env=environment())
     assert ended.returncode == 2, ended.stderr
     found, _, fix = ended.stderr.splitlines()
     assert "needs the Python module" in found
-    assert fix == "fix:      pip install 'convscope[train]'"
+    assert fix == f"fix:      pip install 'convscope[{extra}]'"
+
+
+def test_missing_extra_is_named_in_python(tmp_path: Path) -> None:
+    """A name of `convscope` whose module needs an extra raises a MissingExtra."""
+    code = """
+import convscope
+try:
+    convscope.serve
+except convscope.MissingExtra as error:
+    print(error.found)
+"""
+    out, _ = run(BLOCK % (tuple(EXTRA_OF_MODULE),) + code, where=tmp_path)
+    assert out.startswith("convscope.serve needs the Python module ")
 
 
 def test_quick_tests_need_no_tensorflow() -> None:
-    """What `make quick` runs can be collected without it: the files that need it are marked."""
+    """What `make quick` runs can be collected without TensorFlow: the files that need it are marked."""
     program = BLOCK % (("tensorflow", "keras"),) + "import pytest\nsys.exit(pytest.main(sys.argv[1:]))"
     words = ["--collect-only", "--quiet", "-p", "no:cacheprovider", "-m", "not tensorflow and not slow"]
     tests = Path(__file__).parents[1]
