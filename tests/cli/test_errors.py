@@ -152,12 +152,18 @@ def test_other_errors_of_the_system_are_bugs(end: End, tmp_path: Path) -> None:
     for error in (
         PermissionError(errno.EACCES, "Permission denied", "/elsewhere/file"),
         PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "other")),
-        FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path / "out")),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path / "out" / "model.json")),
         PermissionError(errno.EACCES, "Permission denied"),
         BrokenPipeError(errno.EPIPE, "Broken pipe"),
         OSError("a text alone"),
     ):
         assert end(raising(error)).code == 1
+
+
+def test_missing_place_is_no_bug(end: End, tmp_path: Path) -> None:
+    """As in a folder that the system lets nobody make."""
+    ended = end(raising(FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path))))
+    assert (ended.code, ended.err.splitlines()[0]) == (2, f"found:    {tmp_path}: No such file or directory")
 
 
 def test_full_disk_is_never_a_bug() -> None:

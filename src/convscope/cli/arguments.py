@@ -49,7 +49,7 @@ Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="also write a l
 # ---- evaluate
 
 LabelledData = Annotated[
-    Path | None, typer.Argument(metavar="[DATA]", help="a labelled folder [default: the run's held-out images]")
+    Path | None, typer.Argument(metavar="DATA", help="a labelled folder [default: the run's held-out images]")
 ]
 Split = Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="which images to evaluate on")]
 Results = Annotated[Path | None, typer.Option(metavar="DIR", help="where the results go")]
@@ -57,7 +57,7 @@ Results = Annotated[Path | None, typer.Option(metavar="DIR", help="where the res
 # ---- explain
 
 ImagesToExplain = Annotated[
-    list[Path] | None, typer.Argument(metavar="[IMAGE]...", help="images to explain [default: held-out ones]")
+    list[Path] | None, typer.Argument(metavar="IMAGES", help="images to explain [default: held-out ones]")
 ]
 Report = Annotated[
     Path | None, typer.Option(metavar="DIR", help="where the figures and report.html go [default: the run]")
@@ -97,7 +97,7 @@ Shard = Annotated[
 ]
 ResumeTable = Annotated[bool, typer.Option("--resume", help="continue the unfinished table in --out; needs no IMAGES")]
 ShardTables = Annotated[
-    list[Path], typer.Argument(metavar="PART...", help="the tables of all shards", show_default=False)
+    list[Path], typer.Argument(metavar="TABLES", help="the tables of all shards", show_default=False)
 ]
 MergedTable = Annotated[Path, typer.Option(metavar="FILE", help="the table of all images", show_default=False)]
 

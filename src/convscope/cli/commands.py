@@ -97,7 +97,7 @@ def evaluate(
     mirror: arguments.Mirror = False,
     out: arguments.Results = None,
 ) -> None:
-    """Evaluate a model: accuracy with its interval, classes, mistakes."""
+    """Evaluate a model on labelled images: metrics and mistakes."""
     from convscope.evaluation.evaluation import describe, evaluate
 
     evaluation = evaluate(model, data, split=split, mirror=mirror, out=out)

@@ -113,10 +113,10 @@ def report_end(error: BaseException, context: Any) -> int:
 def describe_os_error(error: OSError, places: Iterable[Path]) -> ConvscopeError | None:
     """An error of the operating system that is not a bug, for the user; None if it is one.
 
-    It is not a bug if the disk is full or fails, or if the system refuses one of `places`, a folder above it, or
-    something in it or beside it under its name, for a reason that belongs to the path: permissions, a read-only disk, a
-    file in place of a folder or the reverse, a name that is too long. That a file is missing is no such reason: the
-    code that opens it knows what it is for.
+    It is not a bug if the disk is full or fails; if one of `places` or a folder above it does not exist; or if the
+    system refuses one of these, something in a place, or something beside it under its name, for a reason that belongs
+    to the path: permissions, a read-only disk, a file in place of a folder or the reverse, a name that is too long. A
+    file that is missing in a place is a bug: the code that opens it knows what it is for.
 
     Args:
         error: what a command raised.
@@ -124,17 +124,19 @@ def describe_os_error(error: OSError, places: Iterable[Path]) -> ConvscopeError 
     """
     if error.errno in DISK_ERRORS:
         return _cannot_write(error.filename or "a file", error)
-    if error.errno in PATH_ERRORS and isinstance(error.filename, (str, bytes)):
+    if isinstance(error.filename, (str, bytes)):
         path = Path(os.path.realpath(os.fsdecode(error.filename)))
-        if any(_belongs_to(path, Path(os.path.realpath(place))) for place in places):
-            return _cannot_write(error.filename, error)
+        for place in (Path(os.path.realpath(place)) for place in places):
+            is_above = place.is_relative_to(path)
+            if (error.errno == errno.ENOENT and is_above) or (
+                error.errno in PATH_ERRORS and (is_above or _is_named_after(path, place))
+            ):
+                return _cannot_write(error.filename, error)
     return None
 
 
-def _belongs_to(path: Path, place: Path) -> bool:
-    """Whether `path` is, contains or lies in `place`, or beside it as `.NAME.parts` and `NAME.json` do."""
-    if place.is_relative_to(path):
-        return True
+def _is_named_after(path: Path, place: Path) -> bool:
+    """Whether `path` lies in `place`, or beside it as `.NAME.parts` and `NAME.json` do."""
     if not path.is_relative_to(place.parent):
         return False
     return path.relative_to(place.parent).parts[0].lstrip(".").startswith(place.name.lstrip("."))

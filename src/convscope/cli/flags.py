@@ -33,7 +33,7 @@ def name_flags(text: str, command: Any) -> str:
         if parameter is None:
             return match[0]
         if _is_argument(parameter):
-            return match[0] if match[2] else _argument_name(parameter)
+            return match[0] if match[2] else str(parameter.metavar)
         return parameter.opts[0] if match[2] is None else _flag_with_value(parameter, match[2])
 
     return PARAMETER.sub(replace, text)
@@ -64,11 +64,6 @@ def command_to_resume(context: Any, arguments: Mapping[str, Any]) -> str:
 
 def _is_argument(parameter: Any) -> bool:
     return bool(parameter.param_type_name == "argument")
-
-
-def _argument_name(parameter: Any) -> str:
-    """`DATA` for the metavar `[DATA]`."""
-    return str(parameter.metavar or parameter.name.upper()).strip("[].")
 
 
 def _flag_with_value(parameter: Any, code: str) -> str:
