@@ -1,4 +1,4 @@
-"""Randomness: what is drawn depends on seed and purpose, and on nothing else."""
+"""randomness.py: random numbers depend on seed and purpose, and on nothing else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ SEEDS = st.integers(0, 2**63 - 1)
 
 @given(SEEDS, st.text(max_size=5), st.integers(0, 99))
 def test_the_same_purpose_draws_the_same(seed: int, purpose: str, number: int) -> None:
-    """Again and again, whatever was drawn between."""
+    """Every time, whatever was drawn in between."""
     first = generator(seed, purpose, number).integers(2**62, size=4).tolist()
     generator(seed, "other").random(10)
     np.random.default_rng(seed).random()
@@ -28,8 +29,8 @@ def test_the_same_purpose_draws_the_same(seed: int, purpose: str, number: int) -
     assert uniform(seed, purpose, number) == uniform(seed, purpose, number)
 
 
-def test_each_seed_and_purpose_draws_something_else() -> None:
-    """No two of a few hundred are alike."""
+def test_each_seed_and_purpose_draws_other_numbers() -> None:
+    """No two of a few hundred draws are equal."""
     drawn = [
         tuple(generator(seed, name, n).integers(2**62, size=2)) for seed in range(9) for name in "ab" for n in range(9)
     ]
@@ -46,21 +47,22 @@ def test_numbers_are_in_their_range(seed: int, purpose: str) -> None:
 
 
 def test_the_largest_draw_is_below_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even a digest of nothing but ones stays in the range."""
-    monkeypatch.setattr("convscope.randomness._digest", lambda *_: b"\xff" * 32)
+    """Also from a digest whose bits are all ones."""
+    digest = SimpleNamespace(digest=lambda: b"\xff" * 32)
+    monkeypatch.setattr("convscope.randomness.hashlib", SimpleNamespace(sha256=lambda _: digest))
     assert uniform(0, "x") == 1 - 2**-53
 
 
 def test_uniform_is_uniform() -> None:
-    """Ten thousand draws fall into ten equal parts, up to chance, and in no order."""
+    """Ten thousand draws fill ten equal bins, up to chance, and are not correlated."""
     drawn = np.array([uniform(1, "split", n) for n in range(10_000)])
     counts, _ = np.histogram(drawn, 10, (0, 1))
     assert np.abs(counts - 1000).max() < 5 * np.sqrt(10_000 * 0.1 * 0.9)
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.05
 
 
-def test_nothing_of_the_process_is_seeded_or_drawn() -> None:
-    """Drawing here leaves the global generators of Python and NumPy where they were."""
+def test_global_generators_are_untouched() -> None:
+    """The state of the global generators of Python and NumPy stays the same."""
     before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
     generator(0, "x").random(5)
     uniform(0, "x")
@@ -69,7 +71,7 @@ def test_nothing_of_the_process_is_seeded_or_drawn() -> None:
 
 
 def test_another_process_draws_the_same() -> None:
-    """Not even Python's own salt for hashes matters: a resumed run goes on with the same numbers."""
+    """Whatever its hash seed is, so that a resumed run continues with the same numbers."""
     program = "from convscope.randomness import *; print(draw_seed(5, 'a', 1), uniform(5, '狗'), generator(5).random())"
     source = Path(__file__).parents[1] / "src"
     environment = {"PYTHONPATH": str(source), "PYTHONHASHSEED": "77", "PYTHONUTF8": "1"}

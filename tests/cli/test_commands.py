@@ -39,7 +39,11 @@ def run(program: str, *words: object) -> Ended:
     "module", ["convscope.cli.commands", "typer", "rich", "convscope.prediction.prediction", "onnxruntime"]
 )
 def test_stop_during_an_import_is_quiet(tmp_path: Path, module: str, number: str) -> None:
-    """Whatever is being imported when the signal comes: `stopped`, 130, and no traceback."""
+    """Whatever is being imported when the signal comes: `stopped`, 130, and no traceback.
+
+    Rests on the file name that CPython gives to the frames of an import: where that has changed, an import in C may
+    turn the interruption into an ImportError.
+    """
     handler = "default_int_handler" if number == "SIGINT" else "SIG_DFL"
     Image.fromarray(draw("disc", 12, 1)).save(tmp_path / "a.png")
     words = ["predict", colour_model().write(tmp_path / "m.onnx"), tmp_path / "a.png"]

@@ -272,12 +272,16 @@ def root(
 
 @contextmanager
 def loading_tensorflow() -> Iterator[None]:
-    """Import in the block what loads TensorFlow, set up for a process that belongs to one command.
+    """Import in the block what loads TensorFlow, set up for a process that runs one command.
 
-    The half million objects that TensorFlow makes all stay, and to search them for garbage again and again takes half
-    a second of a start: they are frozen. So is every object that exists by then, which a library must not do.
+    The half million objects that TensorFlow makes all stay. Cyclic garbage collection would examine them again and
+    again, half a second in all, so they are frozen; and with them every object that exists by then, which a library
+    must not do.
+
+    Raises:
+        MissingExtra: a module that training needs is not installed.
     """
-    # settings of TensorFlow that hold for the whole process are made here, before it loads
+    # the settings of TensorFlow for this process belong here, before it loads: `configure_tensorflow()`
     num_modules = len(sys.modules)
     with without_collecting(), optional_imports(command="training", extra="train"):
         try:

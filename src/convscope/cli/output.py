@@ -1,4 +1,4 @@
-"""Standard output whose failures are told apart from those of all other files."""
+"""Standard output whose failures can be distinguished from those of all other files."""
 
 from __future__ import annotations
 
