@@ -121,7 +121,7 @@ for _ in range(2):
 @pytest.mark.tensorflow
 @pytest.mark.slow
 def test_train_freezes_what_tensorflow_made(photos: Path, tmp_path: Path) -> None:
-    """Its hundreds of thousands of objects are not searched for garbage while training."""
+    """Its hundreds of thousands of objects are not examined by garbage collection while training."""
     code = (
         "import gc\nfrom convscope.cli.commands import main\n"
         "try: main()\nfinally: print(gc.get_freeze_count() > 200_000)"
@@ -153,7 +153,7 @@ def test_help_fits_80_columns(name: str, cli: Command, monkeypatch: pytest.Monke
 
 
 def test_list_of_commands_is_complete_and_uncut(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`convscope -h` has a whole sentence for every command."""
+    """`convscope -h` has a complete sentence for every command."""
     monkeypatch.setenv("COLUMNS", "80")
     _, _, listed = cli("-h").out.partition("Commands:\n")
     lines = dict(line.split(None, 1) for line in listed.splitlines())

@@ -148,7 +148,7 @@ def test_place_of_the_user_that_cannot_be_written_is_no_bug(end: End, number: in
 
 
 def test_other_errors_of_the_system_are_bugs(end: End, tmp_path: Path) -> None:
-    """A path that the user did not choose, a file that is missing, a connection: these are ours to handle."""
+    """A path that the user did not choose, a file that is missing, a connection: the library has to handle these."""
     for error in (
         PermissionError(errno.EACCES, "Permission denied", "/elsewhere/file"),
         PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "other")),

@@ -1,4 +1,4 @@
-"""cli/output.py: an error of standard output is told from those of other files, and closed outputs are quiet."""
+"""cli/output.py: an error of standard output is distinguished from those of other files; closed outputs are quiet."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_output_that_was_closed_before_is_dropped() -> None:
 
 
 def test_all_else_of_the_stream_is_as_before() -> None:
-    """Encoding, buffer and terminal can be asked for, and text arrives in order."""
+    """Its encoding and whether it is a terminal, and the order of what is written."""
     code = """
 before = sys.stdout
 with marked_output_errors():

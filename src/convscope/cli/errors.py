@@ -1,7 +1,7 @@
 """How a command ends: each kind of exception has its message on standard error and its exit code.
 
 ConvscopeError              three lines, found, expected and fix                  2
-OSError of a place          the same (`describe_os_error` says which these are)   2
+OSError of a place          the same (`describe_os_error` has the rule)           2
 Interrupted                 three lines, stopped, saved and resume                130
 KeyboardInterrupt           `stopped`                                             130
 nobody reads the output     nothing, as in `convscope ... | head`                 0
@@ -59,7 +59,7 @@ class Commands(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command that shows messages and progress while it runs, and ends as the table above says."""
+    """A command that shows messages and progress while it runs, and ends as in the table above."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
