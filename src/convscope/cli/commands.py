@@ -162,7 +162,7 @@ def end_with_table(predictions: Predictions, max_unreadable: float) -> None:
         images = plural(predictions.count, "image")
         print_message(f"{predictions.unreadable:,} of {images} unreadable: their rows say why")
     if predictions.was_there:
-        print_message(f"{predictions.out} was there already, and stays; to predict anew, move it away")
+        print_message(f"{predictions.out} is complete already and stays; move it away to predict again")
     elif predictions.out is not None:
         print_message(f"{plural(predictions.count, 'row')} in {predictions.out}")
     if predictions.unreadable > max_unreadable * predictions.count:
