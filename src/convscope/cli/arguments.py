@@ -7,7 +7,23 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+import convscope
 from convscope.cli.options import duration, number, shard_numbers, share
+
+# ---- the program
+
+
+def print_version(is_set: bool) -> None:
+    """Print the version and exit."""
+    if is_set:
+        print(f"convscope {convscope.__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=print_version, is_eager=True, help="print the version and exit")
+]
+Traceback = Annotated[bool, typer.Option("--traceback", help="after an unexpected error, print its traceback")]
 
 # ---- what several commands take
 

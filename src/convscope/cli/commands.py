@@ -10,11 +10,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-import convscope
 from convscope.cli import arguments
 from convscope.cli.display import print_message
 from convscope.cli.errors import Command, Commands
@@ -252,21 +251,8 @@ def clear_cache(cache: arguments.Cache = None) -> None:
     print(f"{clear_caches(cache) / 1e6:,.1f} MB set free in {cache_folder(cache)}")
 
 
-def _print_version(is_set: bool) -> None:
-    if is_set:
-        print(f"convscope {convscope.__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
-    ] = False,
-    traceback: Annotated[
-        bool, typer.Option("--traceback", help="after an unexpected error, print its traceback")
-    ] = False,
-) -> None:
+def root(version: arguments.Version = False, traceback: arguments.Traceback = False) -> None:
     """From a folder of images to a convolutional classifier that you can train, trust, see inside of, and ship."""
 
 
