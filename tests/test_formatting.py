@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convscope.formatting import format_duration, plural, printable, printable_lines
+from convscope.formatting import format_duration, num_columns, plural, printable, printable_lines, shorten
 
 
 @given(st.text(st.characters()))
@@ -55,3 +55,13 @@ def test_counts_agree_with_their_nouns() -> None:
     texts = [plural(1, "image"), plural(0, "image"), plural(20_998, "image"), plural(2, "class", "classes")]
     assert texts == ["1 image", "0 images", "20,998 images", "2 classes"]
     assert plural(1, "class", "classes") == "1 class"
+
+
+@given(st.text("a \u0301é猫😀…\n\x1b\udcff", max_size=40), st.integers(2, 30))
+def test_shortened_names_fit(name: str, columns: int) -> None:
+    """Whatever the characters, the text takes at most so many columns, and short names stay as they are."""
+    short = shorten(name, columns)
+    assert num_columns(short) <= columns
+    assert short.isprintable()
+    if name.isprintable() and num_columns(name) <= columns:
+        assert short == name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 def plural(count: int, noun: str, many: str = "") -> str:
     """`1 image`, `2 images`, `20,998 images`; `many` is the plural where it is not the noun with an s."""
@@ -26,3 +28,18 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """The same for text of several lines: its line feeds stay."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def shorten(text: str, columns: int) -> str:
+    """`printable(text)`, cut with an ellipsis so that it takes at most `columns` columns of a terminal."""
+    text = printable(text)
+    if num_columns(text) <= columns:
+        return text
+    while num_columns(text) > columns - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def num_columns(text: str) -> int:
+    """The columns of a terminal that a text takes: two for an East Asian letter, none for a combining accent."""
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text if not unicodedata.combining(c))

@@ -1,10 +1,11 @@
-"""The verb `evaluate`: every image judged once, by its class's name, and all that is left out said."""
+"""The verb `evaluate`: every image counts once, classes are matched by name, every skipped image is named."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import logging
 import math
 import shutil
 import sys
@@ -20,29 +21,30 @@ from sample_images import encode, refused_files
 from tiny_model import COLOURS, SMALL, colour_model, colour_run, random_model
 
 from convscope.datasets.dataset import read_samples
-from convscope.errors import BundleError, FolderError
-from convscope.evaluation.evaluation import describe, evaluate
+from convscope.errors import BundleError, FolderError, RunError
+from convscope.evaluation.evaluation import evaluate
+from convscope.evaluation.text_report import describe
 from convscope.files import read_table
 from convscope.formatting import plural
 from convscope.images.reading import read_image
 from convscope.run import Run
-from convscope.statistics.intervals import wilson
+from convscope.statistics.intervals import wilson_interval
 
 pytestmark = pytest.mark.slow  # every figure takes a third of a second
 
 PER_CLASS = 20
 
 
-def paint(place: Path, colour: str, number: int) -> None:
-    """One image of a colour, unlike all other numbers; the higher the number, the paler and the less sure."""
+def paint(file: Path, colour: str, number: int) -> None:
+    """One image of a colour; the higher the number, the paler the image and the lower the confidence."""
     pixels = np.full((8, 8, 3), 40 + number, np.uint8)
     pixels[:, :, COLOURS.index(colour)] = 220 - number
-    place.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(place)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
 
 
 def paint_folder(root: Path, counts: Mapping[str, Mapping[str, int]]) -> Path:
-    """`counts` says how many images of which colour each folder gets."""
+    """`counts`: how many images of which colour each folder gets."""
     for folder, colours in counts.items():
         for colour, count in colours.items():
             for number in range(count):
@@ -51,7 +53,7 @@ def paint_folder(root: Path, counts: Mapping[str, Mapping[str, int]]) -> Path:
 
 
 def files_below(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file with its content and its time."""
+    """Every file with its content and its modification time."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -62,8 +64,10 @@ def files_below(folder: Path) -> dict[str, tuple[bytes, int]]:
 @pytest.fixture(autouse=True)
 def base_install(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """No Matplotlib, as in the base install, but for the test of the figure: drawing takes most of the time."""
-    if request.function is not test_confusion_matrix_is_drawn_where_matplotlib_is:
-        monkeypatch.setitem(sys.modules, "convscope.plotting.figures", None)
+    if request.function is not test_confusion_matrix_is_drawn_with_matplotlib:
+        for name in [name for name in sys.modules if name.startswith("convscope.plotting")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
 @pytest.fixture(scope="module")
@@ -82,35 +86,35 @@ def run(colours: Path, tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize(("split", "chosen"), [(None, "test"), ("validation", "validation"), ("train", "train")])
-def test_own_split_is_judged_whole(run: Run, colours: Path, split: str | None, chosen: str) -> None:
-    """Accuracy, loss and confusion of a split are those of every image of it in data.csv, computed one by one."""
-    judged = evaluate(run.path, split=split)
-    model = colour_model(judged.metrics.classes)
-    right, losses = 0, []
+def test_metrics_of_a_split_are_of_all_its_images(run: Run, colours: Path, split: str | None, chosen: str) -> None:
+    """Accuracy, log loss and confusion matrix equal those computed image by image from data.csv."""
+    evaluation = evaluate(run.path, split=split)
+    model = colour_model(evaluation.metrics.classes)
+    num_correct, losses = 0, []
     confusion = np.zeros((3, 3), int)
     samples = [sample for sample in read_samples(run.data_file) if sample.split == chosen]
     for sample in samples:
-        answer = model.answer(read_image(colours / sample.path, size=8)[np.newaxis])[0]
+        probabilities = model.answer(read_image(colours / sample.path, size=8)[np.newaxis])[0]
         true = model.classes.index(sample.label)
-        right += answer.argmax() == true
-        losses.append(-math.log(answer[true]))
-        confusion[true, answer.argmax()] += 1
-    assert judged.metrics.split == chosen
-    assert judged.metrics.count == len(samples) > 0
-    assert judged.metrics.accuracy.value == right / len(samples)
-    assert judged.metrics.log_loss.value == pytest.approx(np.mean(losses), rel=1e-4)
-    np.testing.assert_array_equal(judged.metrics.confusion, confusion)
+        num_correct += probabilities.argmax() == true
+        losses.append(-math.log(probabilities[true]))
+        confusion[true, probabilities.argmax()] += 1
+    assert evaluation.metrics.split == chosen
+    assert evaluation.metrics.count == len(samples) > 0
+    assert evaluation.metrics.accuracy.value == num_correct / len(samples)
+    assert evaluation.metrics.log_loss.value == pytest.approx(np.mean(losses), rel=1e-4)
+    np.testing.assert_array_equal(evaluation.metrics.confusion, confusion)
 
 
-def test_validation_speaks_where_there_is_no_test_split(colours: Path, tmp_path: Path) -> None:
-    """Without test images the validation images are judged, and the text says that they chose the epoch."""
-    judged = evaluate(colour_run(tmp_path / "run", colours).path)
-    assert judged.metrics.split == "validation"
-    assert "these images also chose the best epoch" in describe(judged)
+def test_validation_images_are_used_without_a_test_split(colours: Path, tmp_path: Path) -> None:
+    """And the text says that they selected the epoch."""
+    evaluation = evaluate(colour_run(tmp_path / "run", colours).path)
+    assert evaluation.metrics.split == "validation"
+    assert "these images also selected the best epoch" in describe(evaluation)
 
 
 def test_split_without_images_is_an_error(colours: Path, tmp_path: Path) -> None:
-    """A split that a run does not have is told, with those that it has."""
+    """The error names the splits that the run has."""
     run = colour_run(tmp_path / "run", colours)
     with pytest.raises(FolderError) as caught:
         evaluate(run.path, split="test")
@@ -120,31 +124,35 @@ def test_split_without_images_is_an_error(colours: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("classes", [("blue", "green", "red"), ("red", "green", "blue"), ("green", "red", "blue")])
 def test_folders_are_matched_by_name(tmp_path: Path, classes: tuple[str, ...]) -> None:
-    """Whatever the order of the model's classes, an image is judged by the name of its folder."""
+    """Whatever the order of the model's classes, the label of an image is the name of its folder."""
     data = paint_folder(tmp_path / "data", {"red": {"red": 3}, "green": {"green": 2, "blue": 1}, "blue": {"blue": 4}})
-    judged = evaluate(colour_model(classes).write(tmp_path / "m.onnx"), data, out=tmp_path / "out")
-    assert judged.metrics.split == "all"
-    assert judged.metrics.accuracy.value == 0.9
-    assert {name: each.support for name, each in judged.metrics.classes.items()} == {"red": 3, "green": 3, "blue": 4}
+    evaluation = evaluate(colour_model(classes).write(tmp_path / "m.onnx"), data, out=tmp_path / "out")
+    assert evaluation.metrics.split == "all"
+    assert evaluation.metrics.accuracy.value == 0.9
+    assert {name: scores.support for name, scores in evaluation.metrics.classes.items()} == {
+        "red": 3,
+        "green": 3,
+        "blue": 4,
+    }
     row, column = classes.index("green"), classes.index("blue")
-    assert judged.metrics.confusion[row, column] == 1
+    assert evaluation.metrics.confusion[row, column] == 1
 
 
-def test_absent_and_unknown_classes_are_said(run: Run, tmp_path: Path) -> None:
-    """A class that the folder lacks, and one that the model lacks, are named, and the latter's images left out."""
+def test_absent_and_unknown_classes_are_named(run: Run, tmp_path: Path) -> None:
+    """A class that the folder lacks, and one that the model lacks, whose images are skipped."""
     data = paint_folder(tmp_path / "data", {"red": {"red": 3}, "green": {"green": 3}, "violet": {"blue": 5}})
-    judged = evaluate(run.path, data)
-    assert (judged.absent, judged.unknown, judged.metrics.count) == (("blue",), ("violet",), 6)
-    text = describe(judged)
-    assert "no image of: blue" in text
-    assert "left out, since the model does not know the class: violet" in text
-    facts = json.loads((judged.folder / "metrics.json").read_text())
+    evaluation = evaluate(run.path, data)
+    assert (evaluation.absent, evaluation.unknown, evaluation.metrics.count) == (("blue",), ("violet",), 6)
+    text = describe(evaluation)
+    assert "no images of: blue" in text
+    assert "skipped, not a class of the model: violet" in text
+    facts = json.loads((evaluation.folder / "metrics.json").read_text())
     assert (facts["absent"], facts["unknown"]) == (["blue"], ["violet"])
     assert facts["classes"]["blue"]["recall"]["value"] is None
 
 
 def test_folder_without_a_known_class_is_an_error(run: Run, tmp_path: Path) -> None:
-    """Nothing is judged by nothing: the classes of both are named."""
+    """The error names the classes of both, and nothing is written."""
     data = paint_folder(tmp_path / "data", {"violet": {"blue": 2}, "pink": {"red": 2}})
     with pytest.raises(FolderError) as caught:
         evaluate(run.path, data)
@@ -153,25 +161,26 @@ def test_folder_without_a_known_class_is_an_error(run: Run, tmp_path: Path) -> N
     assert not (run.path / "evaluations").exists()
 
 
-def test_unreadable_images_are_said(run: Run, tmp_path: Path) -> None:
-    """Each bad file is counted and named with its reason, also one in no class folder; none is judged."""
+def test_unreadable_images_are_named(run: Run, tmp_path: Path) -> None:
+    """Each bad file is counted and named with its reason, also one in no class folder; metrics leave them out."""
     data = paint_folder(tmp_path / "data", {name: {name: 2} for name in COLOURS})
     files = refused_files()
     for name, (content, _) in files.items():
         (data / "red" / name).write_bytes(content)
     (data / "loose.png").write_bytes(encode(np.zeros((8, 8, 3), np.uint8)))
-    judged = evaluate(run.path, data)
-    said = dict(judged.unreadable)
-    assert said == {f"red/{name}": reason for name, (_, reason) in files.items()} | {"loose.png": "in no class folder"}
-    assert judged.metrics.count == 6
-    assert json.loads((judged.folder / "metrics.json").read_text())["unreadable"] == len(files) + 1
-    text = describe(judged)
-    assert text.count("left out, unreadable: ") == 5
+    evaluation = evaluate(run.path, data)
+    assert dict(evaluation.unreadable) == {f"red/{name}": reason for name, (_, reason) in files.items()} | {
+        "loose.png": "in no class folder"
+    }
+    assert evaluation.metrics.count == 6
+    assert json.loads((evaluation.folder / "metrics.json").read_text())["unreadable"] == len(files) + 1
+    text = describe(evaluation)
+    assert text.count("skipped, unreadable: ") == 5
     assert f"... and {len(files) - 4} more unreadable" in text
 
 
 def test_images_that_are_gone_are_an_error(tmp_path: Path) -> None:
-    """A run whose images were moved away says where it looked."""
+    """The error names the folder where the images were."""
     data = paint_folder(tmp_path / "data", {name: {name: 5} for name in COLOURS})
     run = colour_run(tmp_path / "run", data)
     data.rename(tmp_path / "elsewhere")
@@ -181,37 +190,52 @@ def test_images_that_are_gone_are_an_error(tmp_path: Path) -> None:
     assert "no such file" in caught.value.found
 
 
-def test_metrics_json_is_as_promised(run: Run) -> None:
-    """Exactly the keys that others build on; every figure has a value and its interval around it."""
-    judged = evaluate(run.path)
+def test_metrics_json_has_the_documented_keys(run: Run) -> None:
+    """Exactly the documented keys; every estimate has a value and an interval around it."""
+    evaluation = evaluate(run.path)
     facts: dict[str, Any] = json.loads((run.path / "metrics.json").read_text())
-    ours = {"macro", "majority_baseline", "format", "data", "absent", "unknown", "unreadable"}
-    assert set(facts) == {"accuracy", "log_loss", "count", "split", "mirrored", "classes", "confusion"} | ours
-    figures = [facts["accuracy"], facts["log_loss"]]
+    keys = {
+        "accuracy",
+        "log_loss",
+        "count",
+        "split",
+        "mirrored",
+        "classes",
+        "confusion",
+        "macro",
+        "majority_baseline",
+        "format",
+        "data",
+        "absent",
+        "unknown",
+        "unreadable",
+    }
+    assert set(facts) == keys
+    estimates = [facts["accuracy"], facts["log_loss"]]
     assert list(facts["classes"]) == ["blue", "green", "red"]
     for scores in facts["classes"].values():
         assert set(scores) == {"precision", "recall", "f1", "support"}
-        figures += [scores["precision"], scores["recall"], scores["f1"]]
-    for figure in figures:
-        assert list(figure) == ["value", "low", "high"]
-        assert figure["low"] <= figure["value"] <= figure["high"]
-    assert facts["count"] == judged.metrics.count == np.sum(facts["confusion"])
+        estimates += [scores["precision"], scores["recall"], scores["f1"]]
+    for estimate in estimates:
+        assert list(estimate) == ["value", "low", "high"]
+        assert estimate["low"] <= estimate["value"] <= estimate["high"]
+    assert facts["count"] == evaluation.metrics.count == np.sum(facts["confusion"])
     assert facts["split"] == "test"
     assert np.shape(facts["confusion"]) == (3, 3)
     assert facts["majority_baseline"] == {"class": "blue", "accuracy": pytest.approx(max_share(facts))}
 
 
 def max_share(facts: dict[str, Any]) -> float:
-    """The share of the most frequent class."""
+    """The proportion of the most frequent class."""
     return max(map(sum, facts["confusion"])) / facts["count"]
 
 
-def test_mistakes_are_written_worst_first(run: Run, colours: Path) -> None:
-    """mistakes.csv has a row for every wrong answer, the surest first, and its paths lead to the images."""
-    judged = evaluate(run.path, colours)
-    rows = read_table(judged.folder / "mistakes.csv")
+def test_mistakes_are_written_most_confident_first(run: Run, colours: Path) -> None:
+    """mistakes.csv has a row for every wrong prediction, and its paths are those of the images."""
+    evaluation = evaluate(run.path, colours)
+    rows = read_table(evaluation.folder / "mistakes.csv")
     assert list(rows[0]) == ["path", "true", "predicted", "confidence"]
-    assert len(rows) == judged.metrics.count - np.trace(judged.metrics.confusion) == PER_CLASS // 5
+    assert len(rows) == evaluation.metrics.count - np.trace(evaluation.metrics.confusion) == PER_CLASS // 5
     confidences = [float(row["confidence"]) for row in rows]
     assert confidences == sorted(confidences, reverse=True)
     for row in rows:
@@ -220,9 +244,10 @@ def test_mistakes_are_written_worst_first(run: Run, colours: Path) -> None:
 
 
 @pytest.mark.slow
-def test_confusion_matrix_is_drawn_where_matplotlib_is(run: Run) -> None:
+def test_confusion_matrix_is_drawn_with_matplotlib(run: Run) -> None:
     """figures/confusion.png is the confusion matrix of this evaluation."""
-    from convscope.plotting.figures import plot_confusion, to_png
+    from convscope.plotting.confusion import plot_confusion
+    from convscope.plotting.style import to_png
 
     metrics = evaluate(run.path).metrics
     assert (run.figures / "confusion.png").read_bytes() == to_png(
@@ -230,111 +255,112 @@ def test_confusion_matrix_is_drawn_where_matplotlib_is(run: Run) -> None:
     )
 
 
-def test_judging_does_not_need_matplotlib(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without it everything else is there, and what is missing is said."""
+def test_matplotlib_is_optional(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Without it everything but the figure is written, and a message says which extra it needs."""
+    caplog.set_level(logging.INFO, logger="convscope")
     evaluate(run.path)
     assert (run.path / "metrics.json").is_file()
     assert not run.figures.exists()
-    assert "no figure of the confusion matrix: it needs pip install 'convscope[train]'" in capsys.readouterr().err
+    assert "no figure of the confusion matrix: it needs pip install 'convscope[explain]'" in caplog.messages
 
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 65])
-def test_last_batch_may_be_of_any_size(tmp_path: Path, count: int) -> None:
-    """One image, a full batch, one less, one more: each is judged once."""
+def test_last_batch_may_have_any_size(tmp_path: Path, count: int) -> None:
+    """One image, a full batch, one less, one more: each image counts once."""
     data = paint_folder(tmp_path / "data", {"red": {"red": count}, "green": {"green": 1}})
-    judged = evaluate(colour_model().write(tmp_path / "m.onnx"), data, out=tmp_path / "out")
-    assert judged.metrics.count == count + 1
-    assert judged.metrics.accuracy.value == 1.0
+    evaluation = evaluate(colour_model().write(tmp_path / "m.onnx"), data, out=tmp_path / "out")
+    assert evaluation.metrics.count == count + 1
+    assert evaluation.metrics.accuracy.value == 1.0
 
 
-def test_each_folder_has_its_own_results(run: Run, tmp_path: Path) -> None:
-    """Folders of the same name do not share a place, the same folder keeps its own, and the run's own stays."""
+def test_each_labelled_folder_has_a_results_folder(run: Run, tmp_path: Path) -> None:
+    """Folders of the same name do not share one, the same folder keeps its one, and the run's metrics.json stays."""
     evaluate(run.path)
-    own = (run.path / "metrics.json").read_bytes()
+    held_out = (run.path / "metrics.json").read_bytes()
     first = paint_folder(tmp_path / "a" / "new", {"red": {"red": 2}, "green": {"green": 2}})
     second = paint_folder(tmp_path / "b" / "new", {"red": {"green": 2}, "green": {"green": 2}})
-    places = [evaluate(run.path, data).folder for data in (first, second, first, second)]
-    assert places == [run.path / "evaluations" / name for name in ("new", "new-2", "new", "new-2")]
-    values = [json.loads((place / "metrics.json").read_text())["accuracy"]["value"] for place in places]
+    folders = [evaluate(run.path, data).folder for data in (first, second, first, second)]
+    assert folders == [run.path / "evaluations" / name for name in ("new", "new-2", "new", "new-2")]
+    values = [json.loads((folder / "metrics.json").read_text())["accuracy"]["value"] for folder in folders]
     assert values == [1.0, 0.5, 1.0, 0.5]
-    assert (run.path / "metrics.json").read_bytes() == own
+    assert (run.path / "metrics.json").read_bytes() == held_out
 
 
-def test_mirrored_figures_stand_apart_and_say_what_they_are(run: Run, colours: Path) -> None:
-    """Of the run's own images and of a folder: the plain figures stay, `mirrored` is true, and a line says so."""
+def test_results_with_test_time_augmentation_have_their_folder(run: Run, colours: Path) -> None:
+    """For the held-out images and for a folder: the results without it stay, and the text and metrics.json name it."""
     plain = [evaluate(run.path), evaluate(run.path, colours)]
-    before = [(judged.folder / "metrics.json").read_bytes() for judged in plain]
-    mirrored = [evaluate(run.path, mirror=True), evaluate(run.path, colours, mirror=True)]
-    assert [str(judged.folder.relative_to(run.path)) for judged in (*plain, *mirrored)] == [
+    before = [(evaluation.folder / "metrics.json").read_bytes() for evaluation in plain]
+    augmented = [evaluate(run.path, mirror=True), evaluate(run.path, colours, mirror=True)]
+    assert [str(evaluation.folder.relative_to(run.path)) for evaluation in (*plain, *augmented)] == [
         *(".", "evaluations/colours"),
         *("mirrored", "evaluations/colours-mirrored"),
     ]
-    assert [(judged.folder / "metrics.json").read_bytes() for judged in plain] == before
-    for judged, with_mirror in zip(plain, mirrored, strict=True):
-        facts = json.loads((with_mirror.folder / "metrics.json").read_text())
-        assert (judged.metrics.mirrored, facts["mirrored"]) == (False, True)
-        assert "--mirror" in describe(with_mirror)
-        assert "mirror image" not in describe(judged)
-        assert judged.metrics.accuracy == with_mirror.metrics.accuracy  # plain colours are their own mirror images
+    assert [(evaluation.folder / "metrics.json").read_bytes() for evaluation in plain] == before
+    for evaluation, flipped in zip(plain, augmented, strict=True):
+        facts = json.loads((flipped.folder / "metrics.json").read_text())
+        assert (evaluation.metrics.mirrored, facts["mirrored"]) == (False, True)
+        assert "test-time augmentation: " in describe(flipped)
+        assert "test-time augmentation" not in describe(evaluation)
+        assert evaluation.metrics.accuracy == flipped.metrics.accuracy  # plain colours are symmetric
 
 
-def test_mirrored_figures_are_of_answers_both_ways_round(photos: Path, tmp_path: Path, cli: Command) -> None:
-    """The log loss is that of the mean over each image and its mirror image, and no plain one; the command says so."""
+def test_test_time_augmentation_averages_probabilities(photos: Path, tmp_path: Path, cli: Command) -> None:
+    """The log loss is that of the mean over each image and its horizontal flip; the command line has it too."""
     classes = tuple(sorted(folder.name for folder in photos.iterdir()))
     model = random_model(classes, seed=4)
     file = model.write(tmp_path / "m.onnx")
-    plain, mirrored = (evaluate(file, photos, mirror=mirror, out=tmp_path / str(mirror)) for mirror in (False, True))
+    plain, augmented = (evaluate(file, photos, mirror=mirror, out=tmp_path / str(mirror)) for mirror in (False, True))
     losses = []
-    for place in sorted(photos.rglob("*.png")):
-        image = read_image(place, size=SMALL.size)
+    for photo in sorted(photos.rglob("*.png")):
+        image = read_image(photo, size=SMALL.size)
         both = model.answer(np.stack([image, image[:, ::-1]])).mean(axis=0)
-        losses.append(-math.log(both[classes.index(place.parent.name)]))
-    assert mirrored.metrics.log_loss.value == pytest.approx(np.mean(losses), rel=1e-4)
+        losses.append(-math.log(both[classes.index(photo.parent.name)]))
+    assert augmented.metrics.log_loss.value == pytest.approx(np.mean(losses), rel=1e-4)
     assert plain.metrics.log_loss.value != pytest.approx(np.mean(losses), rel=1e-3)
-    ended = cli("evaluate", file, photos, "--mirror", "--json", "--out", tmp_path / "said")
-    assert json.loads(ended.out) == mirrored.metrics.to_json()
+    result = cli("evaluate", file, photos, "--mirror", "--json", "--out", tmp_path / "cli")
+    assert json.loads(result.out) == augmented.metrics.to_json()
 
 
-def test_images_that_it_learned_from_are_told(run: Run, colours: Path, tmp_path: Path) -> None:
-    """Also under other names and beside others: how many they are, and the accuracy without them; in JSON too."""
-    learned = [sample for sample in read_samples(run.data_file) if sample.split == "train"]
-    held = [sample for sample in read_samples(run.data_file) if sample.split == "test"]
-    for place, sample in enumerate([*learned[:7], *held[:4]]):
-        target = tmp_path / "again" / sample.label / f"{place}.png"
+def test_training_images_in_a_folder_are_found(run: Run, colours: Path, tmp_path: Path) -> None:
+    """By content, under other names: their number, and the accuracy on the other images; in JSON too."""
+    trained_on = [sample for sample in read_samples(run.data_file) if sample.split == "train"]
+    held_out = [sample for sample in read_samples(run.data_file) if sample.split == "test"]
+    for number, sample in enumerate([*trained_on[:7], *held_out[:4]]):
+        target = tmp_path / "again" / sample.label / f"{number}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(colours / sample.path, target)
-    found = evaluate(run.path, tmp_path / "again")
-    assert found.learned is not None
-    assert (found.learned.images, found.learned.others) == (7, 4)
-    right = sum(sample.path.split("/")[1].startswith(sample.label) for sample in held[:4])
-    assert found.learned.accuracy == wilson(right, 4)
-    lines = describe(found).splitlines()
-    assert lines[1] == "7 of 11 images it learned from: on new ones it will be wrong more often"
-    assert lines[2].startswith(f"accuracy on the other 4: {right / 4:.2%}  (95 % interval ")
-    facts = json.loads((found.folder / "metrics.json").read_text())
+    evaluation = evaluate(run.path, tmp_path / "again")
+    assert evaluation.overlap is not None
+    assert (evaluation.overlap.images, evaluation.overlap.others) == (7, 4)
+    num_correct = sum(sample.path.split("/")[1].startswith(sample.label) for sample in held_out[:4])
+    assert evaluation.overlap.accuracy == wilson_interval(num_correct, 4)
+    lines = describe(evaluation).splitlines()
+    assert lines[1] == "7 of 11 images were in the training set: expect a lower accuracy on new images"
+    assert lines[2].startswith(f"accuracy on the other 4: {num_correct / 4:.2%}  (95 % interval ")
+    facts = json.loads((evaluation.folder / "metrics.json").read_text())
     assert facts["learned_from"]["images"] == 7
-    assert facts["learned_from"]["others"] == {"images": 4, "accuracy": wilson(right, 4).to_json()}
+    assert facts["learned_from"]["others"] == {"images": 4, "accuracy": wilson_interval(num_correct, 4).to_json()}
 
 
-def test_new_images_are_not_spoken_of(run: Run, tmp_path: Path) -> None:
-    """Where it learned from none of them nothing is said; where it learned from all there is no other figure."""
+def test_overlap_of_none_or_all_images(run: Run, tmp_path: Path) -> None:
+    """With no training image in the folder there is no overlap; with nothing else there is no second accuracy."""
     new = paint_folder(tmp_path / "new", {"red": {"red": 2}, "green": {"green": 2}})
     for file in new.rglob("*.png"):
         Image.fromarray(read_image(file, size=8) // 2 + 9).save(file)
-    found = evaluate(run.path, new)
-    assert found.learned is None
-    assert "learned_from" not in json.loads((found.folder / "metrics.json").read_text())
-    learned = next(sample for sample in read_samples(run.data_file) if sample.split == "train")
-    (tmp_path / "old" / learned.label).mkdir(parents=True)
-    shutil.copy(Path(run.environment["data"]) / learned.path, tmp_path / "old" / learned.label / "a.png")
-    whole = evaluate(run.path, tmp_path / "old")
-    assert whole.learned is not None
-    assert (whole.learned.images, whole.learned.others) == (1, 0)
-    assert "accuracy on the other" not in describe(whole)
+    evaluation = evaluate(run.path, new)
+    assert evaluation.overlap is None
+    assert "learned_from" not in json.loads((evaluation.folder / "metrics.json").read_text())
+    sample = next(sample for sample in read_samples(run.data_file) if sample.split == "train")
+    (tmp_path / "old" / sample.label).mkdir(parents=True)
+    shutil.copy(Path(run.environment["data"]) / sample.path, tmp_path / "old" / sample.label / "a.png")
+    complete = evaluate(run.path, tmp_path / "old")
+    assert complete.overlap is not None
+    assert (complete.overlap.images, complete.overlap.others) == (1, 0)
+    assert "accuracy on the other" not in describe(complete)
 
 
-def test_folder_may_be_named_by_dots(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`evaluate RUN ..` is the folder above, by its own name; its results do not fall into the run's."""
+def test_folder_may_be_named_with_dots(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`..` is the folder above, by its name."""
     data = paint_folder(tmp_path / "new", {"red": {"red": 2}, "green": {"green": 2}})
     monkeypatch.chdir(data / "red")
     assert evaluate(run.path, Path("..")).folder == run.path / "evaluations" / "new"
@@ -342,7 +368,7 @@ def test_folder_may_be_named_by_dots(run: Run, tmp_path: Path, monkeypatch: pyte
 
 
 def test_manifest_is_data_too(run: Run, tmp_path: Path) -> None:
-    """A CSV of paths and labels, of which its test split speaks; and a run that was trained on one."""
+    """A CSV of paths and labels, whose test split is evaluated; and a run that was trained on one."""
     data = paint_folder(tmp_path / "data", {"pictures": {"red": 4, "green": 4}})
     rows = [
         ("path", "label", "split"),
@@ -352,76 +378,95 @@ def test_manifest_is_data_too(run: Run, tmp_path: Path) -> None:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     (data / "list.csv").write_text(text.getvalue())
-    judged = evaluate(run.path, data / "list.csv")
-    assert (judged.metrics.split, judged.metrics.count, judged.metrics.accuracy.value) == ("test", 4, 1.0)
-    assert judged.folder == run.path / "evaluations" / "list.csv"
-    own = evaluate(colour_run(tmp_path / "other", data / "list.csv").path)
-    assert (own.metrics.split, own.metrics.count) == ("test", 4)
+    evaluation = evaluate(run.path, data / "list.csv")
+    assert (evaluation.metrics.split, evaluation.metrics.count, evaluation.metrics.accuracy.value) == ("test", 4, 1.0)
+    assert evaluation.folder == run.path / "evaluations" / "list.csv"
+    held_out = evaluate(colour_run(tmp_path / "other", data / "list.csv").path)
+    assert (held_out.metrics.split, held_out.metrics.count) == ("test", 4)
 
 
 def test_split_of_a_folder_can_be_chosen(run: Run, tmp_path: Path) -> None:
-    """Of a folder with `train` and `test`, the test images are judged, others when asked for, or it is told."""
+    """Of a folder with `train` and `test` the test images are the default; the error names the splits that it has."""
     counts = {"train/red": {"red": 3}, "train/green": {"green": 3}, "test/red": {"red": 1}, "test/green": {"red": 1}}
     data = paint_folder(tmp_path / "data", counts)
     assert evaluate(run.path, data).metrics.accuracy.value == 0.5
     assert evaluate(run.path, data, split="train").metrics.accuracy.value == 1.0
-    with pytest.raises(FolderError, match="no split 'validation'"):
+    with pytest.raises(FolderError, match=r"no split 'validation'.*expected: one of test, train"):
         evaluate(run.path, data, split="validation")
 
 
-def test_names_carry_the_class_as_in_training(tmp_path: Path) -> None:
-    """A run that took classes from names judges a flat folder in the same way."""
+def test_class_comes_from_the_name_as_in_training(tmp_path: Path) -> None:
+    """A run with `label_from_name` takes the classes of a flat folder from its file names."""
     for number in range(8):
         paint(tmp_path / "flat" / f"red.{number}.png", "red", number)
         paint(tmp_path / "flat" / f"green.{number}.png", "green", number)
     run = colour_run(tmp_path / "run", tmp_path / "flat", label_from_name=True)
-    judged = evaluate(run.path, tmp_path / "flat")
-    assert (judged.metrics.count, judged.metrics.accuracy.value) == (16, 1.0)
+    evaluation = evaluate(run.path, tmp_path / "flat")
+    assert (evaluation.metrics.count, evaluation.metrics.accuracy.value) == (16, 1.0)
 
 
-def test_nothing_is_written_beside_the_images(run: Run, colours: Path) -> None:
-    """The judged folder is the same after as before, and so is the model."""
+def test_images_and_model_are_not_changed(run: Run, colours: Path) -> None:
+    """The labelled folder and the model are the same after as before."""
     before = files_below(colours), files_below(run.model)
     evaluate(run.path)
     evaluate(run.path, colours)
     assert (files_below(colours), files_below(run.model)) == before
 
 
-def test_bare_model_needs_only_a_folder(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A .onnx alone is judged on a folder, its results standing in `evaluations` here; without a folder it is told."""
+def test_onnx_file_needs_a_labelled_folder(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its results are in `evaluations` of the working folder; without a labelled folder it is an error."""
     model = colour_model().write(tmp_path / "m.onnx")
     monkeypatch.chdir(tmp_path)
-    judged = evaluate(model, colours)
-    assert judged.folder == Path("evaluations/colours")
+    evaluation = evaluate(model, colours)
+    assert evaluation.folder == Path("evaluations/colours")
     assert (tmp_path / "evaluations" / "colours" / "metrics.json").is_file()
     with pytest.raises(FolderError, match=r"a labelled folder beside a \.onnx file"):
         evaluate(model)
 
 
-def test_model_that_is_none_is_an_error(colours: Path, tmp_path: Path) -> None:
-    """An empty folder is no model."""
+def test_folder_without_a_model_is_an_error(colours: Path, tmp_path: Path) -> None:
+    """An empty folder is none."""
     with pytest.raises(BundleError, match="no model in"):
         evaluate(tmp_path, colours)
 
 
-def test_json_is_all_that_is_printed(run: Run, colours: Path, cli: Command) -> None:
-    """`--json` puts one JSON object on standard output, the figures of metrics.json; without it there is text."""
-    ended = cli("evaluate", run.path, "--json")
-    assert ended.code == 0
-    printed = json.loads(ended.out)
+def test_json_is_the_only_output(run: Run, colours: Path, cli: Command) -> None:
+    """`--json` prints one JSON object, with the values of metrics.json; without it there is text."""
+    result = cli("evaluate", run.path, "--json")
+    assert result.code == 0
+    printed = json.loads(result.out)
     written = json.loads((run.path / "metrics.json").read_text())
     assert printed == {name: written[name] for name in printed}
     assert {"accuracy", "log_loss", "count", "split", "classes", "confusion"} <= set(printed)
     assert cli("evaluate", run.path, colours).out.startswith("accuracy ")
 
 
-def test_text_says_what_a_person_asks_first(run: Run) -> None:
-    """The accuracy with its interval, the baseline, a row for each class, the confusion matrix, the mistakes."""
-    judged = evaluate(run.path)
-    lines = describe(judged).splitlines()
-    figure = judged.metrics.accuracy
-    assert lines[0].startswith(f"accuracy {figure.value:.2%}  (95 % interval {figure.low:.2%} to {figure.high:.2%}")
-    assert any(line.startswith("always answering 'blue' would reach ") for line in lines)
+def test_text_has_every_metric(run: Run) -> None:
+    """Accuracy and log loss with named intervals, the baseline, a row for each class, the mistakes."""
+    evaluation = evaluate(run.path)
+    lines = describe(evaluation).splitlines()
+    accuracy, loss = evaluation.metrics.accuracy, evaluation.metrics.log_loss
+    interval = f"(95 % interval {accuracy.low:.2%} to {accuracy.high:.2%}, "
+    assert lines[0].startswith(f"accuracy {accuracy.value:.2%}  {interval}")
+    assert lines[1] == f"log loss {loss.value:.4f}  (95 % interval {loss.low:.4f} to {loss.high:.4f})"
+    assert lines[2].startswith("baseline (always 'blue') ")
     assert sum(line.startswith(("blue ", "green ", "red ", "macro ")) for line in lines) >= 4
-    count = judged.metrics.count - int(np.trace(judged.metrics.confusion))
-    assert lines[-1] == f"{plural(count, 'mistake')}, worst first, in {run.path / 'mistakes.csv'}"
+    count = evaluation.metrics.count - int(np.trace(evaluation.metrics.confusion))
+    assert lines[-1] == f"{plural(count, 'mistake')}, most confident first, in {run.path / 'mistakes.csv'}"
+
+
+def test_text_without_mistakes_or_spread(tmp_path: Path) -> None:
+    """One image has no interval of the log loss, and no mistake is not "0 mistakes"."""
+    data = paint_folder(tmp_path / "data", {"red": {"red": 1}})
+    text = describe(evaluate(colour_model().write(tmp_path / "m.onnx"), data, out=tmp_path / "out"))
+    assert "(95 % interval unknown)" in text
+    assert text.endswith("\nno mistakes")
+
+
+def test_results_that_cannot_be_written_are_an_error(run: Run, tmp_path: Path) -> None:
+    """A file where the folder should be: the error names it and the parameter."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError) as caught:
+        evaluate(run.path, out=tmp_path / "file" / "out")
+    assert str(tmp_path / "file") in caught.value.found
+    assert caught.value.fix == "choose another `out`"

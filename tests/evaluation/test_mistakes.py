@@ -1,4 +1,4 @@
-"""Mistakes: all of them, worst first, in a table that reads back."""
+"""evaluation/mistakes.py: every wrong prediction, the most confident first, in a table that reads back."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from convscope.files import read_table
 CLASSES = ["cat", "dog"]
 
 
-def test_mistakes_come_worst_first() -> None:
-    """The most confident wrong answer leads, equal ones go by path, and right answers are left out."""
+def test_most_confident_mistakes_come_first() -> None:
+    """Sorted by confidence, equal ones by path; correct predictions are left out."""
     probabilities = np.array([[0.2, 0.8], [0.9, 0.1], [0.2, 0.8], [0.01, 0.99], [0.45, 0.55]])
-    mistakes = find_mistakes(["c", "right", "b", "a", "d"], np.array([0, 0, 0, 0, 0]), probabilities, classes=CLASSES)
-    assert [(each.path, each.confidence) for each in mistakes] == [("a", 0.99), ("b", 0.8), ("c", 0.8), ("d", 0.55)]
+    mistakes = find_mistakes(["c", "correct", "b", "a", "d"], np.array([0, 0, 0, 0, 0]), probabilities, classes=CLASSES)
+    assert [(mistake.path, mistake.confidence) for mistake in mistakes] == [
+        ("a", 0.99),
+        ("b", 0.8),
+        ("c", 0.8),
+        ("d", 0.55),
+    ]
     assert mistakes[0] == Mistake("a", "cat", "dog", 0.99)
 
 
@@ -30,18 +35,18 @@ def test_no_mistakes_are_an_empty_list() -> None:
 @pytest.mark.parametrize(
     ("paths", "columns", "message"),
     [
-        (["a"], 2, "found 1 paths, 2 true classes and 2 rows of probabilities; expected as many of each"),
+        (["a"], 2, "found 1 paths, 2 labels and 2 rows of probabilities; expected as many of each"),
         (["a", "b"], 3, r"found probabilities of shape \(2, 3\); expected \(n, 2\)"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(paths: list[str], columns: int, message: str) -> None:
-    """Another number of paths or of classes is the caller's bug, and is named."""
+def test_arguments_that_do_not_fit_are_rejected(paths: list[str], columns: int, message: str) -> None:
+    """Another number of paths or of classes: the error names it."""
     with pytest.raises(ValueError, match=message):
         find_mistakes(paths, np.array([0, 1]), np.ones((2, columns)), classes=CLASSES)
 
 
 def test_the_table_reads_back(tmp_path: Path) -> None:
-    """Columns as promised, in the order given, with names that CSV must quote and bytes that are not UTF-8."""
+    """In the order given, with names that CSV must quote and bytes that are not UTF-8."""
     odd = 'dog/a "b", c\nd \udcff 狗.jpg'
     write_mistakes(
         tmp_path / "mistakes.csv", [Mistake("z.jpg", "cat", "dog", 0.987654321), Mistake(odd, "狗", "cat", 0.5)]
@@ -58,6 +63,6 @@ def test_the_table_reads_back(tmp_path: Path) -> None:
 
 
 def test_a_table_without_mistakes_has_its_header(tmp_path: Path) -> None:
-    """So that a reader finds the columns that it looks for."""
+    """So that a reader finds its columns."""
     write_mistakes(tmp_path / "mistakes.csv", [])
     assert (tmp_path / "mistakes.csv").read_text() == "path,true,predicted,confidence\n"

@@ -1,1 +1,1 @@
-"""Answers + truth -> figures with error bars. NumPy only, but for the verb, which also draws."""
+"""Labelled images and a model to metrics with intervals, and the list of its mistakes."""

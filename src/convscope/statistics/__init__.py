@@ -1,1 +1,1 @@
-"""Arrays -> numbers with their intervals. NumPy only."""
+"""Arrays to numbers with their 95 % intervals: metrics of predictions, proportions, means. NumPy only."""

@@ -1,50 +1,43 @@
-"""Answers + truth -> figures with error bars: accuracy, log loss, precision, recall, F1, and the confusion matrix.
+"""Metrics of predictions: accuracy, log loss, precision, recall and F1 with 95 % intervals, and the confusion matrix.
 
-Everything but the log loss is read off the confusion matrix. A figure is never made up: it is NaN (null in JSON) where
-its own denominator is 0, and says so by an interval from 0 to 1.
+All but the log loss are computed from the confusion matrix. A metric whose denominator is 0 is undefined: NaN (null in
+JSON), with an interval from 0 to 1.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.formatting import plural, printable
-from convscope.statistics.intervals import Figure, bootstrap_confusion, f1_interval, mean_interval, wilson
+from convscope.statistics.intervals import Estimate, bootstrap_confusion, f1_interval, mean_interval, wilson_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
-LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
-PROBABILITY_SLACK = 1e-3  # a softmax in low precision may pass 1 by its rounding
-TERMINAL_COLUMNS = 100
-NAME_COLUMNS = 24
-LEAST_NAME_COLUMNS = 4
-MOST_TABLE_CLASSES = 12
-LISTED_CONFUSIONS = 20
+MIN_PROBABILITY = float(np.finfo(np.float32).eps)
+PROBABILITY_TOLERANCE = 1e-3  # a softmax in low precision may pass 1 by its rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """Precision, recall and F1, of one class or averaged over classes."""
 
-    precision: Figure
-    recall: Figure
-    f1: Figure
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
 
     def to_json(self) -> dict[str, Any]:
-        """Each figure by its name."""
+        """Each estimate by its name."""
         return {"precision": self.precision.to_json(), "recall": self.recall.to_json(), "f1": self.f1.to_json()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassMetrics(Scores):
-    """The scores of one class, of which `support` images were judged."""
+    """The scores of one class, and its `support`: how many images are of it."""
 
     support: int
 
@@ -55,36 +48,36 @@ class ClassMetrics(Scores):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What is reached without looking: always answer with the most frequent class."""
+    """The majority baseline: the accuracy (0..1) of a model that always predicts the most frequent class, `name`."""
 
     name: str
     accuracy: float
 
     def to_json(self) -> dict[str, Any]:
-        """The class and the accuracy, 0..1."""
+        """The class and the accuracy."""
         return {"class": self.name, "accuracy": self.accuracy}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Metrics:
-    """How well a model did on the images of one split.
+    """The metrics of a model on the images of one split.
 
     Attributes:
-        accuracy: the share of right answers, Wilson interval.
+        accuracy: the proportion of correct predictions, with a Wilson interval.
         log_loss: the mean of `log_losses`, in nats.
-        count: how many images were judged.
-        split: which ones.
-        mirrored: whether each answer is averaged with that to the image's mirror image.
+        count: the number of images.
+        split: which images they are: `train`, `validation`, `test`, or `all` of a folder.
+        mirrored: whether the probabilities are means over each image and its horizontal flip (test-time augmentation).
         classes: by name, in the order of the confusion matrix. Precision and recall have Wilson intervals, F1 as in
-            `f1_interval`. A class that no image is of has no recall, one that was never predicted has no precision.
-        macro: averages over the classes that some image is of, with bootstrap intervals; the precision of one of them
-            that was never predicted counts as 0, as in scikit-learn.
-        majority_baseline: the accuracy to beat.
+            `f1_interval`. A class without images has no recall, one that was never predicted has no precision.
+        macro: averages over the classes with images, with bootstrap intervals; the precision of such a class that was
+            never predicted counts as 0, as in scikit-learn.
+        majority_baseline: the accuracy of always predicting the most frequent class.
         confusion: (classes, classes) int64, rows true, columns predicted.
     """
 
-    accuracy: Figure
-    log_loss: Figure
+    accuracy: Estimate
+    log_loss: Estimate
     count: int
     split: str
     mirrored: bool
@@ -94,14 +87,14 @@ class Metrics:
     confusion: NDArray[np.int64]
 
     def to_json(self) -> dict[str, Any]:
-        """What metrics.json holds."""
+        """The content of metrics.json."""
         return {
             "accuracy": self.accuracy.to_json(),
             "log_loss": self.log_loss.to_json(),
             "count": self.count,
             "split": self.split,
             "mirrored": self.mirrored,
-            "classes": {name: each.to_json() for name, each in self.classes.items()},
+            "classes": {name: scores.to_json() for name, scores in self.classes.items()},
             "macro": self.macro.to_json(),
             "majority_baseline": self.majority_baseline.to_json(),
             "confusion": self.confusion.tolist(),
@@ -109,212 +102,167 @@ class Metrics:
         }
 
 
-def count_correct(scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> int:
-    """How many images a model is right about: the one place that says when it is.
+def predicted_classes(scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """The class with the highest score, the first of equals: (..., classes) probabilities or logits -> (...,) int64."""
+    predicted: NDArray[np.int64] = np.argmax(scores, axis=-1)
+    return predicted
+
+
+def is_correct(scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Whether each prediction is correct: the one place that says when it is.
 
     Args:
-        scores: (n, classes) probabilities or logits; the first of equal ones counts as predicted.
+        scores: (n, classes) probabilities or logits.
         labels: (n,) the true classes.
+
+    Returns:
+        (n,) bool.
     """
-    return int((scores.argmax(axis=1) == labels).sum())
+    correct: NDArray[np.bool_] = predicted_classes(scores) == labels
+    return correct
 
 
-def summarize(
-    truth: NDArray[np.integer],
+def count_correct(scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> int:
+    """The number of correct predictions; arguments as in `is_correct`."""
+    return int(is_correct(scores, labels).sum())
+
+
+def compute_metrics(
+    labels: NDArray[np.integer],
     probabilities: NDArray[np.floating],
     *,
     classes: Sequence[str],
     split: str,
     mirrored: bool = False,
 ) -> Metrics:
-    """Judge a model's answers.
+    """Compare predictions with the true classes.
 
     Args:
-        truth: (n,) integers, 0..classes-1, n at least 1.
-        probabilities: (n, classes), 0..1; the answer is the most probable class, the first one of equals.
+        labels: (n,) integers, 0..classes-1, n at least 1.
+        probabilities: (n, classes), 0..1.
         classes: the names of the classes, all different.
         split: which images these are, for the record.
-        mirrored: how the probabilities came about, for the record.
+        mirrored: whether test-time augmentation was used, for the record.
 
     Raises:
         ValueError: the arguments are not as described.
     """
-    _check_answers(truth, probabilities, classes)
-    confusion = confusion_matrix(truth, probabilities.argmax(axis=1), num_classes=len(classes))
+    _check_predictions(labels, probabilities, classes)
+    confusion = confusion_matrix(labels, predicted_classes(probabilities), num_classes=len(classes))
     support = confusion.sum(axis=1)
-    most = int(support.argmax())
+    majority = int(support.argmax())
     return Metrics(
-        accuracy=wilson(int(confusion.trace()), len(truth)),
-        log_loss=mean_interval(log_losses(truth, probabilities), least=0.0),
-        count=len(truth),
+        accuracy=wilson_interval(count_correct(probabilities, labels), len(labels)),
+        log_loss=mean_interval(log_losses(labels, probabilities), minimum=0.0),
+        count=len(labels),
         split=split,
         mirrored=mirrored,
-        classes=dict(zip(classes, _judge_classes(confusion), strict=True)),
-        macro=_average(confusion),
-        majority_baseline=Baseline(name=classes[most], accuracy=int(support[most]) / len(truth)),
+        classes=dict(zip(classes, _class_metrics(confusion), strict=True)),
+        macro=_macro_average(confusion),
+        majority_baseline=Baseline(name=classes[majority], accuracy=int(support[majority]) / len(labels)),
         confusion=confusion,
     )
 
 
-def confusion_matrix(truth: NDArray[np.integer], guess: NDArray[np.integer], *, num_classes: int) -> NDArray[np.int64]:
-    """Count how often each class was taken for each.
+def confusion_matrix(
+    labels: NDArray[np.integer], predicted: NDArray[np.integer], *, num_classes: int
+) -> NDArray[np.int64]:
+    """Count how often each class was predicted as each.
 
     Args:
-        truth: (n,) integers, 0..num_classes-1.
-        guess: (n,) integers, 0..num_classes-1.
+        labels: (n,) integers, 0..num_classes-1, the true classes.
+        predicted: (n,) integers, 0..num_classes-1.
 
     Returns:
         (num_classes, num_classes) int64, rows true, columns predicted.
 
     Raises:
-        ValueError: the shapes differ, or a number is not that of a class.
+        ValueError: the shapes differ, or an integer is not that of a class.
     """
-    if truth.shape != guess.shape or truth.ndim != 1:
-        raise ValueError(f"found truth of shape {truth.shape} and guess of shape {guess.shape}; expected both (n,)")
-    for name, numbers in (("truth", truth), ("guess", guess)):
+    if labels.shape != predicted.shape or labels.ndim != 1:
+        raise ValueError(
+            f"found labels of shape {labels.shape} and predicted of shape {predicted.shape}; expected both (n,)"
+        )
+    for name, numbers in (("labels", labels), ("predicted", predicted)):
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < num_classes:
             found = f"{name} from {numbers.min()} to {numbers.max()}"
-            raise ValueError(f"found {found}; expected numbers of classes, 0 to {num_classes - 1}")
-    cells = truth.astype(np.int64) * num_classes + guess  # the cells of the matrix, counted row by row
+            raise ValueError(f"found {found}; expected integers from 0 to {num_classes - 1}")
+    cells = labels.astype(np.int64) * num_classes + predicted  # the cells of the matrix, counted row by row
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64, copy=False)
 
 
-def log_losses(truth: NDArray[np.integer], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How surprised the model was by each image: minus the natural logarithm of its true class's probability.
+def log_losses(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The log loss (cross-entropy) of each image: minus the natural logarithm of its true class's probability.
 
-    Probabilities below 1.2e-7 count as that (a loss of 15.9): what float32 cannot tell from 0 beside 1 is rounding, and
-    one such image must not decide the mean. scikit-learn's `log_loss` draws the same line.
+    Probabilities below 1.2e-7 count as that (a loss of 15.9): float32 cannot tell them from 0 beside 1, and one such
+    image must not decide the mean. scikit-learn's `log_loss` clips at the same value.
 
     Args:
-        truth: (n,) integers, 0..classes-1.
+        labels: (n,) integers, 0..classes-1.
         probabilities: (n, classes), 0..1.
 
     Returns:
         (n,) float64, 0 to 15.9.
     """
-    given = probabilities[np.arange(len(truth)), truth].astype(np.float64)
-    losses: NDArray[np.float64] = np.abs(np.log(np.clip(given, LEAST_PROBABILITY, 1.0)))  # abs: no -0.0
+    true_probabilities = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    losses: NDArray[np.float64] = np.abs(np.log(np.clip(true_probabilities, MIN_PROBABILITY, 1.0)))  # abs: no -0.0
     return losses
 
 
-def format_confusion(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """The confusion matrix as text for a terminal of 100 columns.
-
-    Up to 12 classes are a table, rows true, columns predicted. Of more, or where the counts are too wide for a table,
-    the largest confusions are listed.
-
-    Args:
-        confusion: (classes, classes), rows true, columns predicted.
-        classes: the names of the classes; long ones are shortened, East Asian ones take two columns a letter.
-    """
-    names = [shorten(name, NAME_COLUMNS) for name in classes]
-    table = _tabulate(confusion, names) if len(names) <= MOST_TABLE_CLASSES else ""
-    return table or _list_confusions(confusion, names)
-
-
-def shorten(name: str, columns: int) -> str:
-    """`name`, cut with an ellipsis so that it takes at most `columns` columns; what is not printable is spelled out."""
-    name = printable(name)
-    if num_columns(name) <= columns:
-        return name
-    while num_columns(name) > columns - 1:
-        name = name[:-1]
-    return name + "…"
-
-
-def num_columns(text: str) -> int:
-    """How many columns of a terminal a text takes: East Asian letters two, accents that join the letter before none."""
-    return sum(1 + (unicodedata.east_asian_width(each) in "WF") for each in text if not unicodedata.combining(each))
-
-
-def _check_answers(truth: NDArray[np.integer], probabilities: NDArray[np.floating], classes: Sequence[str]) -> None:
-    if truth.ndim != 1 or len(truth) == 0:
-        raise ValueError(f"found truth of shape {truth.shape}; expected (n,) with n at least 1")
-    if probabilities.shape != (len(truth), len(classes)):
-        raise ValueError(
-            f"found probabilities of shape {probabilities.shape}; expected ({len(truth)}, {len(classes)}): image, class"
-        )
-    least, most = float(probabilities.min()), float(probabilities.max())
-    if not (least >= 0 and most <= 1 + PROBABILITY_SLACK):  # NaN fails both
-        raise ValueError(f"found probabilities from {least} to {most}; expected 0 to 1, as after a softmax")
+def _check_predictions(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], classes: Sequence[str]
+) -> None:
+    if labels.ndim != 1 or len(labels) == 0:
+        raise ValueError(f"found labels of shape {labels.shape}; expected (n,) with n at least 1")
+    if probabilities.shape != (len(labels), len(classes)):
+        expected = f"({len(labels)}, {len(classes)}): image, class"
+        raise ValueError(f"found probabilities of shape {probabilities.shape}; expected {expected}")
+    lowest, highest = float(probabilities.min()), float(probabilities.max())
+    if not (lowest >= 0 and highest <= 1 + PROBABILITY_TOLERANCE):  # NaN fails both
+        raise ValueError(f"found probabilities from {lowest} to {highest}; expected 0 to 1, as after a softmax")
     if len(set(classes)) < len(classes):
         raise ValueError(f"found class names {list(classes)}; expected each once")
 
 
-def _judge_classes(confusion: NDArray[np.int64]) -> list[ClassMetrics]:
-    """The figures of each class, in order."""
+def _class_metrics(confusion: NDArray[np.int64]) -> list[ClassMetrics]:
+    """The metrics of each class, in order."""
     return [
         ClassMetrics(
-            precision=wilson(hits, guessed),
-            recall=wilson(hits, support),
-            f1=f1_interval(hits, support - hits, guessed - hits),
+            precision=wilson_interval(true_positives, num_predicted),
+            recall=wilson_interval(true_positives, support),
+            f1=f1_interval(true_positives, support - true_positives, num_predicted - true_positives),
             support=support,
         )
-        for hits, support, guessed in _tally(confusion).T.tolist()
+        for true_positives, support, num_predicted in _class_counts(confusion).T.tolist()
     ]
 
 
-def _average(confusion: NDArray[np.int64]) -> Scores:
-    """The macro averages, with intervals of the bootstrap, or of `_flawless` where it has nothing to vary."""
+def _macro_average(confusion: NDArray[np.int64]) -> Scores:
+    """The macro averages, with bootstrap intervals, or with that of `_perfect_average` where there is no error."""
     if confusion.trace() == confusion.sum():
-        flawless = _flawless(confusion)
-        return Scores(precision=flawless, recall=flawless, f1=flawless)
-    precision, recall, f1 = bootstrap_confusion(confusion, _macro)
+        perfect = _perfect_average(confusion)
+        return Scores(precision=perfect, recall=perfect, f1=perfect)
+    precision, recall, f1 = bootstrap_confusion(confusion, _macro_scores)
     return Scores(precision=precision, recall=recall, f1=f1)
 
 
-def _macro(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(3,) float64: precision, recall and F1, each averaged over the classes that some image is of."""
-    hits, support, guessed = _tally(confusion)[:, confusion.any(axis=1)]
-    each = (hits / np.maximum(guessed, 1), hits / support, 2 * hits / (support + guessed))
-    return np.array([values.mean() for values in each])
+def _macro_scores(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(3,) float64: precision, recall and F1, each averaged over the classes with images."""
+    true_positives, support, num_predicted = _class_counts(confusion)[:, confusion.any(axis=1)]
+    precision = true_positives / np.maximum(num_predicted, 1)
+    recall = true_positives / support
+    f1 = 2 * true_positives / (support + num_predicted)
+    return np.array([precision.mean(), recall.mean(), f1.mean()])
 
 
-def _flawless(confusion: NDArray[np.int64]) -> Figure:
-    """1, down to where an average would be if all the mistakes that can have gone unseen were in the smallest class."""
+def _perfect_average(confusion: NDArray[np.int64]) -> Estimate:
+    """1; its lower bound assumes that all errors that may have gone unseen are in the smallest class."""
     support = confusion.diagonal()
     present = support[support > 0]
     smallest = int(present.min())
-    return Figure(1.0, 1.0 - (1.0 - wilson(smallest, smallest).low) / len(present), 1.0)
+    return Estimate(1.0, 1.0 - (1.0 - wilson_interval(smallest, smallest).low) / len(present), 1.0)
 
 
-def _tally(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(3, classes): for each class the images hit, the images that are of it, the images that were called so."""
+def _class_counts(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(3, classes): for each class its true positives, its images (support), and the images predicted as it."""
     return np.stack([confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)])
-
-
-def _tabulate(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
-    """The matrix as a table; "" where it is too wide for the terminal even with the names cut short."""
-    counts = [[f"{count:,}" for count in row] for row in confusion.tolist()]
-    margin = max(map(num_columns, [*names, "true"]))
-    widths = _column_widths(names, counts, room=TERMINAL_COLUMNS - margin)
-    if not widths:
-        return ""
-    head = [shorten(name, width) for name, width in zip(names, widths, strict=True)]
-    lines = [" " * (margin + 2) + "predicted"]
-    for name, row in zip(["true", *names], [head, *counts], strict=True):
-        padded = (" " * (width - num_columns(cell)) + cell for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([name + " " * (margin - num_columns(name)), *padded]))
-    return "\n".join(lines)
-
-
-def _column_widths(names: Sequence[str], counts: Sequence[Sequence[str]], *, room: int) -> list[int]:
-    """The widths of a table's columns, names cut no further than they must be; empty where there is no room."""
-    widest = [max(map(len, column)) for column in zip(*counts, strict=True)]
-    for limit in range(NAME_COLUMNS, LEAST_NAME_COLUMNS - 1, -1):
-        widths = [max(min(num_columns(name), limit), least) for name, least in zip(names, widest, strict=True)]
-        if sum(widths) + 2 * len(widths) <= room:
-            return widths
-    return []
-
-
-def _list_confusions(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
-    """The largest confusions, one a line, the largest first; equal ones in the order of the matrix."""
-    mistakes = confusion - np.diag(confusion.diagonal())
-    largest = np.argsort(-mistakes, axis=None, kind="stable")[:LISTED_CONFUSIONS].tolist()
-    pairs = [divmod(cell, len(names)) for cell in largest if mistakes.flat[cell]]
-    lines = [f"{names[true]} taken for {names[guess]}: {mistakes[true, guess]:,}" for true, guess in pairs]
-    left = int(np.count_nonzero(mistakes)) - len(lines)
-    if left:
-        lines.append(f"and {plural(left, 'rarer confusion')}")
-    return "\n".join(lines or ["no image was taken for another class"])
