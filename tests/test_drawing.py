@@ -1,4 +1,4 @@
-"""drawing.py: grids, heat and overlays show what is in the arrays, at the right place."""
+"""drawing.py: grids, heat maps and overlays show the values of the arrays at their places."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.drawing import data_uri, filter_grid, heat_layer, overlay, png_bytes, tile
+from convscope.drawing import (
+    activation_grid,
+    data_uri,
+    filter_grid,
+    heat_layer,
+    heat_scale,
+    overlay,
+    png_bytes,
+    tile_grid,
+)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_png_reads_back(channels: int) -> None:
-    """The pixels of grey, RGB and RGBA images come back as they were, also through an address."""
+    """The pixels of grey, RGB and RGBA images are the same after a round trip through a `data:` URI."""
     image = np.random.default_rng(0).integers(0, 256, (5, 7, channels), np.uint8)
     uri = data_uri(png_bytes(image))
     head, _, body = uri.partition(",")
@@ -24,10 +33,10 @@ def test_png_reads_back(channels: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 32, 100])
-def test_tiles_stand_row_after_row(count: int) -> None:
+def test_tiles_are_row_after_row(count: int) -> None:
     """Channel i is at row i // columns, column i % columns, from black to white over its own range."""
     maps = np.random.default_rng(1).normal(0, 5, (3, 4, count)).astype(np.float32)
-    grid, columns = tile(maps)
+    grid, columns = activation_grid(maps)
     assert grid.dtype == np.uint8
     assert grid.shape == (-(-count // columns) * 3, columns * 4, 1)
     for number in range(count):
@@ -37,13 +46,13 @@ def test_tiles_stand_row_after_row(count: int) -> None:
         assert np.unravel_index(shown.argmax(), shown.shape) == np.unravel_index(maps[..., number].argmax(), (3, 4))
 
 
-def test_channel_that_says_nothing_is_black() -> None:
-    """A constant channel has no range to stretch."""
-    assert tile(np.full((2, 2, 1), 7.0, np.float32))[0].max() == 0
+def test_constant_channel_is_black() -> None:
+    """It has no range."""
+    assert activation_grid(np.full((2, 2, 1), 7.0, np.float32))[0].max() == 0
 
 
 def test_filters_are_in_colour_around_grey() -> None:
-    """Positive is lighter than middle grey, negative darker, each filter by its own strongest weight."""
+    """Positive is lighter than middle grey, negative darker, each filter by its largest absolute weight."""
     weights = np.zeros((2, 2, 3, 2), np.float32)
     weights[0, 0, 0, 0], weights[1, 1, 2, 1] = 4.0, -0.5
     grid, columns = filter_grid(weights)
@@ -54,8 +63,8 @@ def test_filters_are_in_colour_around_grey() -> None:
     assert filter_grid(np.ones((1, 1, 8, 4), np.float32))[0].shape[2] == 1
 
 
-def test_heat_is_laid_where_it_is() -> None:
-    """No heat is transparent, the most is the least transparent, and the place is that of the map."""
+def test_heat_is_over_its_place() -> None:
+    """No heat is transparent, the most heat is the most opaque, and the place is that of the map."""
     heat = np.zeros((4, 4), np.float32)
     heat[0, 3] = 2.0
     layer = heat_layer(heat, 64, peak=2.0)
@@ -70,3 +79,20 @@ def test_heat_is_laid_where_it_is() -> None:
     assert (shown[40:, :24] == 100).all()
     assert np.abs(shown[row, column].astype(int) - 100).max() > 60
     assert heat_layer(np.zeros((2, 2), np.float32), 8, peak=0.0)[..., 3].max() == 0
+
+
+def test_gaps_are_around_every_tile() -> None:
+    """Half a gap at each edge of a tile, filled as asked, and so are the empty places of the last row."""
+    tiles = np.arange(5 * 2 * 3, dtype=np.float64).reshape(5, 2, 3, 1)
+    grid, columns = tile_grid(tiles, gap=2, fill=np.nan)
+    assert (grid.shape, columns) == ((8, 20, 1), 4)
+    np.testing.assert_array_equal(grid[1:3, 6:9], tiles[1])
+    np.testing.assert_array_equal(grid[5:7, 1:4], tiles[4])
+    assert np.count_nonzero(np.isnan(grid)) == grid.size - tiles.size
+
+
+def test_one_scale_for_all_classes() -> None:
+    """The largest heat of any class."""
+    heat = np.zeros((4, 4, 3), np.float32)
+    heat[1, 2, 1], heat[0, 0, 2] = 0.5, 4.0
+    assert heat_scale(heat) == 4.0

@@ -1,4 +1,4 @@
-"""explanation/report.py: one page that needs nothing else, hides nothing, and lets no name pass for markup."""
+"""explanation/report.py: a self-contained page with every figure, in which names are text and never markup."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 class Page(HTMLParser):
-    """What a browser would find: elements, their attributes, and the text in them; every element closed in its turn."""
+    """The elements, their attributes and their text; every element is closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -45,11 +45,11 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        """An element ends: the one that was opened last."""
+        """The element that was opened last ends."""
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Text belongs to every element that is open."""
+        """Text belongs to every open element."""
         for tag in set(self.open):
             self.texts[tag][-1] += data
 
@@ -62,24 +62,24 @@ def page(explained: Path) -> Page:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report in which classes, the run and an image are named like markup; it was judged by a single image."""
+    """A report in which classes, the run and an image are named like markup, of a run evaluated on one image."""
     from convscope.evaluation.evaluation import evaluate
     from convscope.explanation.explanation import explain
     from convscope.training.training import train
 
-    place = tmp_path_factory.mktemp("hostile")
-    data = write_halves(place / "data", per_class=12, names=HOSTILE)
+    folder = tmp_path_factory.mktemp("hostile")
+    data = write_halves(folder / "data", per_class=12, names=HOSTILE)
     recipe = Recipe(network="classic", image_size=16, filters=(2,), dense_units=4, steps=2)
-    run = train(data, recipe, out=place / "<b>run")
-    Image.fromarray(draw_half("disc", 0)).save(place / HOSTILE_FILE)
-    single = write_halves(place / "single", per_class=1, names=HOSTILE)
+    run = train(data, recipe, out=folder / "<b>run")
+    Image.fromarray(draw_half("disc", 0)).save(folder / HOSTILE_FILE)
+    single = write_halves(folder / "single", per_class=1, names=HOSTILE)
     (single / HOSTILE[0] / "disc000.png").unlink()
     evaluate(run.path, single, out=run.path)
-    return explain(run.path, [place / HOSTILE_FILE])
+    return explain(run.path, [folder / HOSTILE_FILE])
 
 
-def test_page_needs_nothing_else(explained: Path, page: Page) -> None:
-    """No address, no script, no frame, no style sheet of elsewhere: every picture is inside."""
+def test_page_is_self_contained(explained: Path, page: Page) -> None:
+    """No URL, no script, no frame, no external style sheet: every picture is embedded."""
     assert {tag for tag, _ in page.tags} <= TAGS
     for tag, attributes in page.tags:
         assert set(attributes) <= {
@@ -102,8 +102,8 @@ def test_page_needs_nothing_else(explained: Path, page: Page) -> None:
     assert "@import" not in text
 
 
-def test_page_opens_with_its_policy(explained: Path) -> None:
-    """Before anything that a browser could act on stands that it may load nothing but what is inside."""
+def test_content_security_policy_comes_first(explained: Path) -> None:
+    """Before anything that a browser could load: nothing but embedded pictures and styles is allowed."""
     head = explained.read_text(encoding="utf-8").partition("<title>")[0]
     policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', head)
     assert policy is not None
@@ -112,13 +112,13 @@ def test_page_opens_with_its_policy(explained: Path) -> None:
     assert '<meta charset="utf-8">' in head
 
 
-def test_every_figure_is_on_it(explained: Path, page: Page) -> None:
-    """The pictures are the PNG files of the folder `figures`, each once, each with a text for who cannot see it."""
+def test_every_figure_is_embedded(explained: Path, page: Page) -> None:
+    """The pictures are the PNG files of the folder `figures`, each once, each with an `alt` text."""
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    contents = [base64.b64decode((each["src"] or "").partition(",")[2]) for each in pictures]
+    contents = [base64.b64decode((image["src"] or "").partition(",")[2]) for image in pictures]
     files = [file.read_bytes() for file in (explained.parent / "figures").iterdir()]
     assert sorted(contents) == sorted(files)
-    assert all(each["alt"] for each in pictures)
+    assert all(image["alt"] for image in pictures)
 
 
 def test_headings_are_in_both_languages(page: Page) -> None:
@@ -126,18 +126,18 @@ def test_headings_are_in_both_languages(page: Page) -> None:
     for tag in ("h2", "figcaption", "th"):
         for text in page.texts[tag]:
             assert text.isspace() is False
-            assert CHINESE.search(text) or text == "F1"
+            assert CHINESE.search(text)
             assert re.search("[A-Za-z]", text)
 
 
-def test_figures_in_text_are_those_of_metrics(trained: Run, explained: Path, page: Page) -> None:
-    """Accuracy with its interval, log loss, count and a row for each class, as in metrics.json; and the recipe."""
+def test_text_has_the_values_of_metrics_json(trained: Run, explained: Path, page: Page) -> None:
+    """Accuracy with its interval, log loss, count, baseline and a row for each class; and the recipe."""
     facts = json.loads((trained.path / "metrics.json").read_text())
     accuracy, loss = facts["accuracy"], facts["log_loss"]
     cards = next(text for text in page.texts["section"])
     for part in (
         f"{accuracy['value']:.1%}",
-        f"95 %: {accuracy['low']:.1%} – {accuracy['high']:.1%}",
+        f"95 % interval 置信区间 {accuracy['low']:.1%} – {accuracy['high']:.1%}",
         f"{loss['value']:.3f}",
         f"{facts['count']:,}",
         f"always “{facts['majority_baseline']['class']}”",
@@ -152,8 +152,8 @@ def test_figures_in_text_are_those_of_metrics(trained: Run, explained: Path, pag
     assert explained.stat().st_size < 5e6
 
 
-def test_names_are_text(hostile: Path) -> None:
-    """Classes, run and files that are named like markup are shown as they are, and make no element."""
+def test_names_are_escaped(hostile: Path) -> None:
+    """Classes, run and files that are named like markup are text, and add no element."""
     page = Page(hostile.read_text(encoding="utf-8"))
     assert {tag for tag, _ in page.tags} <= TAGS
     assert all((attributes["src"] or "").startswith("data:") for tag, attributes in page.tags if tag == "img")
@@ -164,9 +164,9 @@ def test_names_are_text(hostile: Path) -> None:
     assert any(name in text for text in page.texts["figcaption"] for name in HOSTILE)
 
 
-def test_figures_without_an_end_are_dashes(hostile: Path) -> None:
-    """One image has no spread, and a class without images no recall: the page says nothing where nothing is known."""
+def test_undefined_values_are_dashes(hostile: Path) -> None:
+    """One image has no upper bound of the log loss, and a class without images has no recall."""
     page = Page(hostile.read_text(encoding="utf-8"))
     cards = page.texts["section"][0]
-    assert re.search(r"log loss 对数损失\d\.\d{3}\s+95 %: 0\.000 – –", cards)
+    assert re.search(r"log loss 对数损失\d\.\d{3}\s+95 % interval 置信区间 0\.000 – –", cards)
     assert "– " in page.texts["tr"][1]

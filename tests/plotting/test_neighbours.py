@@ -1,4 +1,4 @@
-"""plotting/neighbours.py: an image beside those that it is like. How it looks is judged by eye."""
+"""plotting/neighbours.py: an image beside its nearest training images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from convscope.plotting.figures import RIGHT, WRONG, to_png
 from convscope.plotting.neighbours import plot_neighbours
+from convscope.plotting.style import BLUE, RED, to_png
 
 pytestmark = pytest.mark.slow  # every figure takes a third of a second
 
@@ -19,8 +19,8 @@ def noise(size: int, channels: int) -> NDArray[np.uint8]:
     return np.random.default_rng(size).integers(256, size=(size, size, channels), dtype=np.uint8)
 
 
-def drawn(channels: int) -> Figure:
-    """An image of a dog, like two dogs, a cat and something with a long name."""
+def draw(channels: int) -> Figure:
+    """A dog beside two dogs, a cat and an image of a class with a long name."""
     return plot_neighbours(
         noise(32, channels),
         "dog",
@@ -32,8 +32,8 @@ def drawn(channels: int) -> Figure:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_image_has_its_class_and_similarity(channels: int) -> None:
-    """In order; red where the class is another; names are cut so that they do not run into each other."""
-    axes = drawn(channels).axes
+    """In order; red where the class is another; long names are shortened."""
+    axes = draw(channels).axes
     assert [each.get_title() for each in axes][:4] == ["predicted: dog", "dog", "cat", "dog"]
     assert axes[4].get_title().startswith("a very long")
     assert len(axes[4].get_title()) < 16
@@ -41,10 +41,10 @@ def test_each_image_has_its_class_and_similarity(channels: int) -> None:
         "this image",
         *(f"similarity {value}" for value in ("0.99", "0.90", "0.50", "-0.25")),
     ]
-    assert [to_hex(each.title.get_color()) for each in axes[1:]] == [RIGHT, WRONG, RIGHT, WRONG]
+    assert [to_hex(each.title.get_color()) for each in axes[1:]] == [BLUE, RED, BLUE, RED]
     assert [each.images[0].get_array().shape[:2] for each in axes] == [(size, size) for size in (32, 16, 17, 18, 19)]
 
 
 def test_same_arrays_give_the_same_bytes() -> None:
-    """As with every figure."""
-    assert to_png(drawn(3)) == to_png(drawn(3))
+    """As every plot."""
+    assert to_png(draw(3)) == to_png(draw(3))

@@ -1,1 +1,1 @@
-"""What the network sees: its filters, what each layer makes of an image, and where it looked."""
+"""What a network has learned, in plots: filters, activations and heat maps, in report.html."""

@@ -1,4 +1,4 @@
-"""report.html: one self-contained file that opens without a network, in English with Chinese beside it."""
+"""report.html: one self-contained page, in English with Chinese beside it, that opens without a network connection."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jinja2
+
 import convscope
 from convscope.files import read_json, write_atomic
 from convscope.run import Run
@@ -16,10 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
+CHINESE_SPLITS = {"train": "训练集", "validation": "验证集", "test": "测试集", "all": "全部图像"}
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class ReportFigure:
     """A figure, the name of its PNG file, and its title in English and Chinese."""
 
     name: str
@@ -30,35 +33,35 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Drawings that belong together."""
+    """Figures under one heading, in English and Chinese."""
 
     title: str
     chinese: str
-    drawings: tuple[Drawing, ...]
+    figures: tuple[ReportFigure, ...]
 
 
 def write_report(path: Path, *, run: Run, sections: Sequence[Section], figures: Path) -> Path:
-    """Write the page, the PNG files of `figures` inside it; returns its path."""
-    import jinja2
-
+    """Write the page with the PNG files in the folder `figures` embedded; returns its path."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": _percent, "decimal": _decimal}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    pictures = {
-        drawing.name: base64.b64encode((figures / f"{drawing.name}.png").read_bytes()).decode()
+    png_files = {
+        figure.name: base64.b64encode((figures / f"{figure.name}.png").read_bytes()).decode()
         for section in sections
-        for drawing in section.drawings
+        for figure in section.figures
     }
+    metrics = read_json(run.path / "metrics.json")
     page = template.render(
         name=run.path.absolute().name,
-        metrics=read_json(run.path / "metrics.json"),
+        metrics=metrics,
+        chinese_split=CHINESE_SPLITS.get(metrics["split"], ""),
         model=read_json(run.model / "model.json"),
         recipe=run.recipe.to_toml(),
         environment=run.environment,
         sections=sections,
-        pictures=pictures,
+        png_files=png_files,
         version=convscope.__version__,
     )
     write_atomic(path, page)
@@ -66,10 +69,10 @@ def write_report(path: Path, *, run: Run, sections: Sequence[Section], figures: 
 
 
 def _percent(value: Any) -> str:
-    """A share as a person reads it; a figure that does not exist as a dash."""
+    """A proportion as a percentage; an undefined metric (null) as a dash."""
     return "–" if value is None else f"{value:.1%}"
 
 
 def _decimal(value: Any) -> str:
-    """A number as a person reads it; an interval that has no end, of one image, as a dash."""
+    """A number with three decimals; null, such as the upper bound of a single loss, as a dash."""
     return "–" if value is None else f"{value:.3f}"

@@ -1,1 +1,1 @@
-"""Arrays -> Matplotlib figures."""
+"""Arrays to Matplotlib figures, one module per kind of plot."""
