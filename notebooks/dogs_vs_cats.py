@@ -17,19 +17,19 @@
 # # 猫还是狗？看一个卷积网络怎样学习 · Cat or dog? Watch a convolutional network learn
 #
 # 我们用 Kaggle 猫狗大战的照片训练一个小网络：三个卷积层，两个全连接层。
-# 每走一步都停下来看看：它答对了多少，错在哪里，又看到了什么。
+# 每训练一段就停下来看看：准确率是多少，哪些图片预测错了，网络看到了什么。
 #
 # We train a small network, three convolutions and two dense layers, on the photos of Kaggle's Dogs vs Cats.
-# After each step we stop and look: how many answers are right, which ones are wrong, and what the network sees.
+# After each stage we stop and look: the accuracy, the wrong predictions, and what the network sees.
 
 # %% [markdown]
 # ## 配置 · Configure
 #
 # 照片放在一个文件夹里，每个类别一个子文件夹：`cat` 和 `dog`。
-# 想用自己的照片，就把环境变量 `CONVSCOPE_NOTEBOOK_DATA` 设为你的文件夹。
+# 要用其他照片，就把环境变量 `CONVSCOPE_NOTEBOOK_DATA` 设为它们所在的文件夹。
 #
-# The photos are in one folder with a sub-folder for each class, `cat` and `dog`. To use your own photos, set the
-# environment variable `CONVSCOPE_NOTEBOOK_DATA` to your folder.
+# The photos are in one folder with a sub-folder for each class, `cat` and `dog`. To use other photos, set the
+# environment variable `CONVSCOPE_NOTEBOOK_DATA` to their folder.
 
 # %%
 import os
@@ -50,30 +50,30 @@ data
 # 训练分几段进行，总步数依次为 1、100、1,000、10,000。最后一段在两个 CPU 核心上大约需要十分钟；
 # 想快一些，就把 `CONVSCOPE_NOTEBOOK_STEPS` 设为 `1,100,1000`。
 #
-# The training has stages, which end after 1, 100, 1,000 and 10,000 steps. The last one takes about ten minutes on two
-# CPU cores; to be done sooner, set `CONVSCOPE_NOTEBOOK_STEPS` to `1,100,1000`.
+# Training has stages, which end after 1, 100, 1,000 and 10,000 steps. The last one takes about ten minutes on two
+# CPU cores; for a shorter run, set `CONVSCOPE_NOTEBOOK_STEPS` to `1,100,1000`.
 
 # %%
 stages = [int(step) for step in os.environ.get("CONVSCOPE_NOTEBOOK_STEPS", "1,100,1000,10000").split(",")]
 stages
 
 # %% [markdown]
-# 决定模型的每一个选择都在 `Recipe` 里。每个滤波器都是 3 × 3 像素。
+# `Recipe` 里是全部超参数。每个滤波器都是 3 × 3 像素。
 #
-# Every choice that shapes the model is in the `Recipe`. Each filter is 3 × 3 pixels.
+# A `Recipe` has all hyperparameters. Each filter is 3 × 3 pixels.
 
 # %%
 from convscope import Recipe
 
 recipe = Recipe(
-    network="classic",  # 参照系统的网络 · the reference's network
+    network="classic",  # 卷积、池化、全连接 · convolutions, pooling, dense layers
     image_size=128,  # 每张图片变成 128 × 128 像素 · every image becomes 128 × 128 pixels
     channels=3,  # 红、绿、蓝 · red, green, blue
     filters=(32, 32, 64),  # 三个卷积层各有多少滤波器 · how many filters each convolution has
-    dense_units=128,  # 全连接层的宽度 · width of the dense layer
-    batch_size=32,  # 每一步看多少张图片 · images per step
-    learning_rate=1e-4,  # 每一步改动多少 · how much a step changes
-    validation=0.16,  # 留出 16 % 用来检验 · 16 % are held back to judge by
+    dense_units=128,  # 全连接层的单元数 · units of the dense layer
+    batch_size=32,  # 批次大小 · images per step
+    learning_rate=1e-4,  # 学习率 · step size of the optimizer
+    validation=0.16,  # 验证集占 16 % · 16 % are validation images
     seed=0,  # 相同的种子，相同的结果 · the same seed, the same result
 )
 
@@ -82,21 +82,21 @@ recipe = Recipe(
 #
 # 照片只解码一次，然后保存在缓存里；下次打开只要一两秒。
 #
-# The photos are decoded once and kept in a cache; opening them again takes a second or two.
+# The photos are decoded once into a cache; opening them again takes a second or two.
 
 # %%
 from convscope import open_dataset
 
 dataset = open_dataset(data, recipe)
-dataset.images.shape, dataset.images.dtype  # 图片、高、宽、颜色 · images, height, width, colours
+dataset.images.shape, dataset.images.dtype  # 图片、高、宽、通道 · images, height, width, channels
 
 # %% [markdown]
 # ## 数据有多少 · How many images
 #
-# 网络从训练集学习，在验证集上接受检验；验证集的图片，它在训练时从未见过。相同的图片总在同一边。
+# 网络在训练集上训练，在验证集上评估；训练时从不使用验证集的图片。近似重复的图片总在同一个集合里。
 #
-# The network learns from the training images, and is judged by the validation images, which it never sees while it
-# learns. Equal images are always on the same side.
+# The network is trained on the training set and evaluated on the validation set, which is never used in training.
+# Near duplicates are always in the same set.
 
 # %%
 for split in ("train", "validation"):
@@ -105,9 +105,9 @@ for split in ("train", "validation"):
     print(f"{split:10} {len(labels):6,} = {counts}")
 
 # %% [markdown]
-# 有些文件不能用，每一个都有原因；它们不参加训练。
+# 有些文件不能用，每一个都有原因；训练和评估都跳过它们。
 #
-# Some files cannot be used, each for a reason; the network does not learn from them.
+# Some files cannot be used, each for a reason; training and evaluation skip them.
 
 # %%
 print(f"{len(dataset.refused)} 个文件被拒绝 · files refused")
@@ -119,12 +119,12 @@ for sample in dataset.refused[:5]:
 #
 # 随机取九张训练图片，上方是它们的类别。
 #
-# Nine training images, drawn at random, with their classes above them.
+# Nine random training images with their classes.
 
 # %%
 import numpy as np
 
-from convscope.plotting.figures import plot_images
+from convscope.plotting.image_grids import plot_images
 
 nine = np.random.default_rng(recipe.seed).choice(dataset.rows("train"), 9, replace=False)
 plot_images(dataset.images[nine], [dataset.classes[label] for label in dataset.labels[nine]])
@@ -132,10 +132,10 @@ plot_images(dataset.images[nine], [dataset.classes[label] for label in dataset.l
 # %% [markdown]
 # ## 搭建网络 · Build the network
 #
-# `Learner` 按照 `Recipe` 搭建网络。表中每一行是一层：名字、输出的形状、权重的个数。
+# `Learner` 按照 `Recipe` 搭建网络。每一行是一层：名称、输出的形状、参数个数。
 #
-# A `Learner` builds the network that the `Recipe` describes. Each line is a layer: its name, the shape of what comes
-# out of it, and how many weights it has.
+# A `Learner` builds the network of the `Recipe`. Each line is a layer: its name, its output shape and its number of
+# parameters.
 
 # %%
 from convscope import Learner
@@ -146,59 +146,59 @@ for layer in learner.model.layers:
     print(f"{layer.name:20} {shape:15} {layer.count_params():9,}")
 
 # %% [markdown]
-# 池化在 ReLU 之前还是之后，结果相同；先池化，要算的只剩四分之一。几乎所有的权重都在 `dense` 一层。
+# 最大池化在 ReLU 之前还是之后，结果相同；先池化，ReLU 的计算量只剩四分之一。几乎所有的参数都在 `dense` 层。
 #
-# Pooling before or after the ReLU gives the same values; pooling first leaves a quarter of the work. Almost all of the
-# weights are in the layer `dense`.
+# Max pooling before or after the ReLU gives the same values; pooling first leaves the ReLU a quarter of the work.
+# Almost all parameters are in the layer `dense`.
 
 # %% [markdown]
 # ## 训练 · Train
 #
-# 每一步，网络看一批图片，再把权重改动一点，让答案好一点。下面的函数训练到某一步为止，然后用全部验证图片检验。
+# 每一步取一个批次的图片，沿损失梯度的反方向更新权重。下面的函数训练到某一步为止，然后在全部验证图片上评估。
 #
-# In each step the network looks at one batch of images and changes its weights a little, so that its answers get a
-# little better. This function learns up to some step, then judges by all validation images.
+# Each step takes one batch of images and updates the weights against the gradient of the loss. This function trains up
+# to a step, then evaluates on all validation images.
 
 
 # %%
-def learn_until(step):
+def train_until(step):
     learner.fit(steps=step - learner.step)
-    judged = learner.evaluate()
-    print(f"{learner.step:,} 步 · steps: 准确率 · accuracy {judged['accuracy']:.1%}, 损失 · loss {judged['loss']:.3f}")
+    result = learner.evaluate()
+    print(f"{learner.step:,} 步 · steps: 准确率 · accuracy {result['accuracy']:.1%}, 损失 · loss {result['loss']:.3f}")
 
 
 # %% [markdown]
-# ### 开头 · The beginning
+# ### 第一步 · The first step
 #
-# 两个类别各占一半，所以瞎猜也能对 50 %。一步之后，网络还和瞎猜差不多。
+# 两个类别各占一半，所以多数类基线的准确率是 50 %。一步之后，网络和它差不多。
 #
-# Half of the images are of each class, so that guessing is right for 50 %. After one step the network is about as good.
+# Half of the images are of each class, so that the majority baseline has an accuracy of 50 %. After one step the
+# network is about as good.
 
 # %%
-learn_until(stages[0])
+train_until(stages[0])
 
 # %% [markdown]
-# ### 继续 · Going on
+# ### 继续训练 · Continue training
 #
-# 同一个 `Learner` 接着学，不从头开始。每看完一遍训练图片就打印一行：训练准确率、验证损失和验证准确率。
+# 同一个 `Learner` 接着训练，不从头开始。
 #
-# The same `Learner` goes on where it stood. Each time it has seen all training images it prints a line: how it does on
-# the training images, and on the validation images.
+# The same `Learner` continues from its current step.
 
 # %%
 for stage in stages[1:]:
-    learn_until(stage)
+    train_until(stage)
 
 # %% [markdown]
 # ## 学习曲线 · Learning curves
 #
-# 训练损失一直下降，而验证损失先降后升，就是过拟合：网络开始背下图片，而不是学会类别。虚线标出验证损失最低的一轮。
+# 训练损失一直下降，而验证损失先降后升，就是过拟合：网络记住了训练图片，而没有学会类别。虚线标出验证损失最低的一轮。
 #
-# Where the training loss keeps falling while the validation loss rises again, the network learns its images by heart
-# and not the classes: it overfits. The dotted line marks the epoch with the lowest validation loss.
+# Where the training loss keeps falling while the validation loss rises again, the network overfits: it memorizes the
+# training images. The dotted line marks the epoch with the lowest validation loss.
 
 # %%
-from convscope.plotting.figures import plot_history
+from convscope.plotting.history import plot_history
 
 columns = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 plot_history({name: [getattr(epoch, name) for epoch in learner.history] for name in columns})
@@ -206,177 +206,180 @@ plot_history({name: [getattr(epoch, name) for epoch in learner.history] for name
 # %% [markdown]
 # ## 准确率 · Accuracy
 #
-# 用另一批同样多的图片检验，数字会略有不同。95 % 置信区间说明它有多可靠：图片越多，区间越窄。
+# 换一批同样多的图片来评估，准确率会略有不同。95 % 置信区间说明它有多可靠：图片越多，区间越窄。
 #
-# Judged by as many other images, the figure would be a little different. The 95 % interval says how far to trust it:
-# more images make it narrower.
+# On as many other images the accuracy would be a little different. The 95 % interval says how far to trust it: more
+# images make it narrower.
 
 # %%
-from convscope.statistics.metrics import summarize
+from convscope.statistics.metrics import compute_metrics
 
 validation = dataset.rows("validation")
-images, truth = dataset.images[validation], dataset.labels[validation]
+images, labels = dataset.images[validation], dataset.labels[validation]
 probabilities = learner.predict(images)
-metrics = summarize(truth, probabilities, classes=dataset.classes, split="validation")
+metrics = compute_metrics(labels, probabilities, classes=dataset.classes, split="validation")
 accuracy = metrics.accuracy
-print(f"准确率 · accuracy {accuracy.value:.1%} ({accuracy.low:.1%} – {accuracy.high:.1%}), {metrics.count:,} images")
+print(f"准确率 · accuracy {accuracy.value:.1%}")
+print(f"95 % 置信区间 · 95 % interval {accuracy.low:.1%} – {accuracy.high:.1%}, {metrics.count:,} images")
 
 # %% [markdown]
-# ## 错误 · Mistakes
+# ## 错误预测 · Mistakes
 #
-# 最有把握的错误排在最前面：它们最能说明问题。有时错的不是网络，而是标签。
+# 置信度最高的错误排在最前面。有时错的不是网络，而是标签。
 #
-# The most confident mistakes come first, since they teach most. Sometimes it is the label that is wrong.
+# The most confident mistakes come first. Sometimes it is the label that is wrong.
 
 # %%
 from convscope.evaluation.mistakes import find_mistakes
-from convscope.plotting.figures import plot_mistakes
+from convscope.plotting.image_grids import plot_mistakes
 
 paths = [dataset.samples[row].path for row in validation]
-worst = find_mistakes(paths, truth, probabilities, classes=dataset.classes)[:12]
+mistakes = find_mistakes(paths, labels, probabilities, classes=dataset.classes)[:12]
 plot_mistakes(
-    images[[paths.index(mistake.path) for mistake in worst]],
-    [mistake.true for mistake in worst],
-    [mistake.predicted for mistake in worst],
-    [mistake.confidence for mistake in worst],
+    images[[paths.index(mistake.path) for mistake in mistakes]],
+    [mistake.true for mistake in mistakes],
+    [mistake.predicted for mistake in mistakes],
+    [mistake.confidence for mistake in mistakes],
 )
 
 # %% [markdown]
 # ## 混淆矩阵 · Confusion matrix
 #
-# 每一行是真实的类别，每一列是网络的答案；对角线上是答对的。
+# 每一行是真实的类别，每一列是预测的类别；对角线上是正确的预测。
 #
-# Each row is a true class, each column an answer of the network; the right answers are on the diagonal.
+# Each row is a true class, each column a predicted class; the correct predictions are on the diagonal.
 
 # %%
-from convscope.plotting.figures import plot_confusion
+from convscope.plotting.confusion import plot_confusion
 
 plot_confusion(metrics.confusion, dataset.classes)
 
 # %% [markdown]
-# ## 滤波器 · Filters
+# ## 保存模型 · Save the model
 #
-# 滤波器就是卷积层的权重：红色为正，蓝色为负，白色为零。它们从随机数开始，训练时间短，变化就小。
-# 第一个卷积层看的是图片，有红、绿、蓝三个输入通道；这里是红色通道的 32 个滤波器。
+# 保存的模型是 ONNX 文件：用它预测、查看网络内部，都不需要 TensorFlow。
 #
-# A filter is some of a convolution's weights: red is positive, blue negative, white zero. They began as random numbers,
-# and a short training changes them only a little. The first convolution looks at the image, which has three input
-# channels, red, green and blue; these are its 32 filters for red.
-
-# %%
-from convscope.explanation.filters import convolutions_of, filters_of
-from convscope.plotting.figures import plot_filters
-
-first, second, *_ = convolutions_of(learner.model)
-plot_filters(filters_of(learner.model, first), input_channel=0, title=first)
-
-# %% [markdown]
-# 同样的滤波器，绿色通道。三个通道的图案相似，滤波器看的是明暗；图案相反，看的就是颜色。
-#
-# The same filters for green. Where the pattern is the same for all colours, a filter looks at light and dark; where it
-# is the opposite, at colour.
-
-# %%
-plot_filters(filters_of(learner.model, first), input_channel=1, title=first)
-
-# %% [markdown]
-# 第二个卷积层看的不是图片，而是第一层的 32 个输出，所以有 32 个输入通道；这里是其中两个。
-#
-# The second convolution does not look at the image but at the 32 outputs of the first, so that it has 32 input
-# channels; here are two of them.
-
-# %%
-plot_filters(filters_of(learner.model, second), input_channel=0, title=second)
-
-# %%
-plot_filters(filters_of(learner.model, second), input_channel=1, title=second)
-
-# %% [markdown]
-# ## 两张图片 · Two images
-#
-# 从验证集中每个类别取一张：网络从未学过它们。
-#
-# One validation image of each of two classes: the network has not learned from them.
-
-# %%
-pair = [int(np.flatnonzero(truth == label)[0]) for label in (0, 1)]
-answers = probabilities[pair].argmax(axis=1)
-plot_images(images[pair], [dataset.classes[label] for label in (0, 1)], [dataset.classes[answer] for answer in answers])
-
-# %% [markdown]
-# ## 每一层看到了什么 · What each layer makes of an image
-#
-# 每个滤波器在图片上滑过，得到一张新的图；池化留下每 2 × 2 格中的最大值，ReLU 把负数变成零。
-# 越亮的地方，越符合滤波器的图案。在第一层 32 个通道中较亮的几个里，还认得出原来的照片。
-#
-# Each filter slides over the image and makes a new one, of which the pooling keeps the largest of each 2 × 2 values,
-# and the ReLU makes the negative ones zero. The brighter a place, the better it fits the filter's pattern. In the
-# brighter ones of the first layer's 32 channels the photo is still easy to recognize.
-
-# %%
-from convscope.explanation.activations import activations_of
-from convscope.plotting.figures import plot_activations
-
-seen = [activations_of(learner.model, images[each], ["block1", "block2"]) for each in pair]
-plot_activations(seen[0]["block1"], title=f"block1, {dataset.classes[0]}")
-
-# %%
-plot_activations(seen[1]["block1"], title=f"block1, {dataset.classes[1]}")
-
-# %% [markdown]
-# 第二层的图又小了一半：细节少了，留下的是边缘和纹理。
-#
-# The images of the second layer are half as large again: there is less detail, and more of edges and textures.
-
-# %%
-plot_activations(seen[0]["block2"], title=f"block2, {dataset.classes[0]}")
-
-# %%
-plot_activations(seen[1]["block2"], title=f"block2, {dataset.classes[1]}")
-
-# %% [markdown]
-# ## 热力图 · Where the network looks
-#
-# Grad-CAM 热力图：颜色越红，图片的那一处越支持网络的答案。红色落在动物身上最好；落在背景上，说明网络学得还不够。
-#
-# The Grad-CAM heat map: the redder a place, the more it speaks for the network's answer. Red on the animal is good; red
-# on the background says that the network has not learned enough yet.
-
-# %%
-from convscope.explanation.heatmaps import grad_cam
-from convscope.plotting.figures import plot_heatmap
-
-heat = grad_cam(learner.model, images[pair[0]], int(answers[0]))
-plot_heatmap(images[pair[0]], heat, title=f"what speaks for {dataset.classes[answers[0]]}")
-
-# %%
-heat = grad_cam(learner.model, images[pair[1]], int(answers[1]))
-plot_heatmap(images[pair[1]], heat, title=f"what speaks for {dataset.classes[answers[1]]}")
-
-# %% [markdown]
-# ## 把预测写成 CSV · Predictions as CSV
-#
-# 保存的模型是一个 ONNX 文件；用它预测不需要 TensorFlow。
-#
-# The saved model is an ONNX file; predicting with it needs no TensorFlow.
+# The saved model is ONNX files: predicting, and looking inside the network, needs no TensorFlow.
 
 # %%
 model = learner.save("../runs/dogs_vs_cats")
 sorted(file.name for file in model.iterdir())
 
 # %% [markdown]
+# ## 滤波器 · Filters
+#
+# 滤波器是卷积层的权重：红色为正，蓝色为负，白色为零。它们的初始值是随机数，训练时间短，变化就小。
+# 第一个卷积层的输入是图片，有红、绿、蓝三个通道；这里是 32 个滤波器在红色通道上的权重。
+#
+# Filters are the weights of a convolution: red is positive, blue negative, white zero. Their initial values are random,
+# and a short training changes them only a little. The input of the first convolution is the image, which has three
+# channels, red, green and blue; these are the weights of its 32 filters for red.
+
+# %%
+from convscope.bundle.introspection import open_inside
+from convscope.plotting.channels import plot_filters
+
+inside = open_inside(model)
+first, second, *_ = inside.convolutions
+plot_filters(inside.filters(first), input_channel=0, title=first)
+
+# %% [markdown]
+# 同样的滤波器，绿色通道。三个通道的权重相似，滤波器检测的是明暗；相反，检测的就是颜色。
+#
+# The same filters for green. Where the weights are similar for all colours, a filter detects light and dark; where they
+# are opposite, it detects colour.
+
+# %%
+plot_filters(inside.filters(first), input_channel=1, title=first)
+
+# %% [markdown]
+# 第二个卷积层的输入不是图片，而是第一个卷积块的 32 个输出通道；这里是其中两个通道上的权重。
+#
+# The input of the second convolution is not the image but the 32 output channels of the first block; here are the
+# weights for two of them.
+
+# %%
+plot_filters(inside.filters(second), input_channel=0, title=second)
+
+# %%
+plot_filters(inside.filters(second), input_channel=1, title=second)
+
+# %% [markdown]
+# ## 两张图片 · Two images
+#
+# 两个类别各取一张验证图片：训练时没有用过它们。
+#
+# One validation image of each of two classes, which were not used in training.
+
+# %%
+pair = [int(np.flatnonzero(labels == label)[0]) for label in (0, 1)]
+looks = [inside.look(images[row]) for row in pair]
+predicted = [int(look.probabilities.argmax()) for look in looks]
+plot_images(images[pair], dataset.classes[:2], [dataset.classes[label] for label in predicted])
+
+# %% [markdown]
+# ## 激活 · Activations
+#
+# 每个滤波器在图片上滑动，得到一个通道；最大池化取每 2 × 2 个值中的最大值，ReLU 把负数变成零。
+# 越亮的地方，激活越强。在第一个卷积块 32 个通道中较亮的几个里，还认得出原来的照片。
+#
+# Each filter slides over the image and gives one channel, of which max pooling takes the largest of each 2 × 2 values,
+# and the ReLU sets the negative ones to zero. The brighter a place, the stronger the activation. In the brighter ones
+# of the first block's 32 channels the photo is still easy to recognize.
+
+# %%
+from convscope.plotting.channels import plot_activations
+
+plot_activations(looks[0].activations["block1"], title=f"activations of block1, {dataset.classes[0]}")
+
+# %%
+plot_activations(looks[1].activations["block1"], title=f"activations of block1, {dataset.classes[1]}")
+
+# %% [markdown]
+# 第二个卷积块的通道又小了一半：细节少了，留下的是边缘和纹理。
+#
+# The channels of the second block are half as large again: fewer details, more edges and textures.
+
+# %%
+plot_activations(looks[0].activations["block2"], title=f"activations of block2, {dataset.classes[0]}")
+
+# %%
+plot_activations(looks[1].activations["block2"], title=f"activations of block2, {dataset.classes[1]}")
+
+# %% [markdown]
+# ## 热力图 · Heat maps
+#
+# HiResCAM 热力图：颜色越亮，图片的那一处对预测类别的 logit 贡献越大；没有颜色，就没有贡献。
+# 颜色落在动物身上最好；落在背景上，说明网络学到的还不够。
+#
+# HiResCAM heat maps: the brighter a place, the more it contributes to the logit of the predicted class; no colour: no
+# evidence. Colour on the animal is good; colour on the background means that the network needs more training.
+
+# %%
+from convscope.plotting.heatmap import plot_heatmap
+
+title = f"heat map for {dataset.classes[predicted[0]]}"
+plot_heatmap(images[pair[0]], looks[0].heat, class_index=predicted[0], title=title)
+
+# %%
+title = f"heat map for {dataset.classes[predicted[1]]}"
+plot_heatmap(images[pair[1]], looks[1].heat, class_index=predicted[1], title=title)
+
+# %% [markdown]
+# ## 把预测写成 CSV · Predictions as CSV
+#
 # 每张图片一行，按给出的顺序：每个类别的概率，最后是 `id`，也就是不带后缀的文件名。去掉 `table=...`，
-# 表里就有完整的路径、答案和把握。
+# 表里就有完整的路径、预测的类别和置信度。
 #
 # One row for each image, in the order given: the probability of each class, then the `id`, which is the file's name
-# without its suffix. Leave out `table=...`, and the table has the whole path, the answer, and how sure it is.
+# without its suffix. Without `table=...` the table has the full path, the predicted class and its confidence.
 
 # %%
 from convscope import Table, predict
 
 photos = [str(dataset.root / path) for path in paths]
 out = model.parent / "dogs_vs_cats.csv"
-out.unlink(missing_ok=True)  # 不会覆盖已有的文件 · no file is ever written over
+out.unlink(missing_ok=True)  # 不会覆盖已有的文件 · an existing file is never overwritten
 table = predict(model, photos, out=out, table=Table(format="reference"))
 table
 

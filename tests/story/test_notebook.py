@@ -1,4 +1,4 @@
-"""The notebook: it is what its .py makes, and it runs from the first cell to the last."""
+"""The notebook: it is what jupytext makes of its .py, and it runs from the first cell to the last."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CLASSES = ("cat", "dog")
 IMAGES_PER_CLASS = 40
 STEPS = (1, 5, 20)
 NUM_FIGURES = 15
-PACKAGE = Path(convscope.__file__).parents[1]  # what is tested here, wherever a child process stands
+PACKAGE = Path(convscope.__file__).parents[1]  # for child processes in any folder
 OPTIONAL = "needs the extra `notebook`"
 
 
 def prepare_images(folder: Path) -> None:
-    """Some real photos of each class where they are, else as many drawn images."""
+    """Some real photos of each class if they are there, else as many drawn images."""
     if not PHOTOS.is_dir():
         write_folder(folder, CLASSES, per_class=IMAGES_PER_CLASS)
         return
@@ -66,19 +66,19 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return environment
 
 
-def execute(environment: dict[str, str], place: Path) -> Any:
-    """The notebook with its outputs, run in an empty folder called `place`.
+def execute(environment: dict[str, str], folder: Path) -> Any:
+    """The notebook with its outputs, run in a new folder.
 
-    Jupyter runs in a process of its own: what it warns of is not ours, and nothing of it stays behind.
+    Jupyter runs in a child process: its warnings are not ours, and it leaves nothing in this one.
     """
     import nbformat
 
-    place.mkdir()
-    shutil.copy(NOTEBOOK, place)
+    folder.mkdir()
+    shutil.copy(NOTEBOOK, folder)
     command = [sys.executable, "-m", "jupyter", "execute", "--output=done.ipynb", NOTEBOOK.name]
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return nbformat.read(place / "done.ipynb", as_version=4)
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return nbformat.read(folder / "done.ipynb", as_version=4)
 
 
 def outputs_of(notebook: Any) -> list[Any]:
@@ -87,27 +87,27 @@ def outputs_of(notebook: Any) -> list[Any]:
 
 
 def text_of(outputs: list[Any]) -> str:
-    """What they say, figures apart."""
+    """Their text, without figures."""
     return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
 
 
-def check_walk(notebook: Any, place: Path) -> None:
-    """What the notebook promises: every cell ran, accuracy after each stage, all figures, a whole table."""
+def check_outputs(notebook: Any, folder: Path) -> None:
+    """Every cell ran; accuracy after each stage, all figures, a complete table."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = outputs_of(notebook)
-    said = text_of(outputs)
+    text = text_of(outputs)
     assert not [output for output in outputs if output.output_type == "error"]
-    assert "Warning" not in said
-    places = [said.index(f"{step} 步 · steps: 准确率 · accuracy ") for step in STEPS]
-    assert all(earlier < later for earlier, later in pairwise(places))
+    assert "Warning" not in text
+    positions = [text.index(f"{step} 步 · steps: 准确率 · accuracy ") for step in STEPS]
+    assert all(earlier < later for earlier, later in pairwise(positions))
     figures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     assert len(figures) == NUM_FIGURES
     for figure in figures:
         pixels = Image.open(io.BytesIO(base64.b64decode(figure))).convert("L")
         assert pixels.getextrema() != (255, 255), "an empty figure"
-    num_validation = next(int(line.split()[1]) for line in said.splitlines() if line.startswith("validation"))
-    with (place.parent / "runs" / "dogs_vs_cats.csv").open(newline="", encoding="utf-8") as file:
+    num_validation = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("validation"))
+    with (folder.parent / "runs" / "dogs_vs_cats.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [*CLASSES, "id"]
     assert len(rows) == num_validation > 0
@@ -115,7 +115,7 @@ def check_walk(notebook: Any, place: Path) -> None:
 
 
 def test_notebook_is_made_from_its_source(tmp_path: Path) -> None:
-    """`jupytext --to ipynb --update` would not change a byte of the notebook, nor a cell made anew differ but in id."""
+    """`jupytext --to ipynb --update` changes no byte of the notebook, and its cells are those of the source."""
     jupytext = pytest.importorskip("jupytext", reason=OPTIONAL)
     from jupytext.cli import jupytext as run_jupytext
 
@@ -141,21 +141,21 @@ def test_every_heading_is_in_both_languages() -> None:
         assert english.strip(), heading
 
 
-def test_absent_photos_are_told(tmp_path: Path) -> None:
-    """Without photos the first cell says which folder it looked for, and what to set."""
+def test_missing_photos_are_an_error(tmp_path: Path) -> None:
+    """Without photos the first cell names the folder, and the variable to set."""
     changes = {"CONVSCOPE_NOTEBOOK_DATA": str(tmp_path / "nowhere"), "PYTHONPATH": str(PACKAGE), "PYTHONUTF8": "1"}
     command = [sys.executable, str(SOURCE)]
-    done = subprocess.run(command, env=os.environ | changes, capture_output=True, encoding="utf-8")
-    last = done.stderr.splitlines()[-1]
-    assert done.returncode == 1
+    process = subprocess.run(command, env=os.environ | changes, capture_output=True, encoding="utf-8")
+    last = process.stderr.splitlines()[-1]
+    assert process.returncode == 1
     assert str(tmp_path / "nowhere") in last
     assert "set the environment variable CONVSCOPE_NOTEBOOK_DATA" in last
 
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
-def test_notebook_walks_from_images_to_table(environment: dict[str, str], tmp_path: Path) -> None:
-    """Every cell runs, with an empty home, and shows what it promises: on photos, or on drawn images without them."""
+def test_notebook_runs_from_images_to_table(environment: dict[str, str], tmp_path: Path) -> None:
+    """With an empty home folder, on photos, or on drawn images without them."""
     prepare_images(tmp_path / "photos")
-    place = tmp_path / "notebooks"
-    check_walk(execute(environment, place), place)
+    folder = tmp_path / "notebooks"
+    check_outputs(execute(environment, folder), folder)
