@@ -48,6 +48,7 @@ def find_problems(source: Path) -> Iterator[str]:
     """Everything below `source` that is out of bounds, as `file:line: what is wrong`."""
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in sorted(source.rglob("*.py"))}
     errors = _error_names(trees[source / "errors.py"])
+    internal = {name for tree in trees.values() for name in _exception_names(tree)}
     made: set[str] = set()
     for file, tree in trees.items():
         name = file.relative_to(source)
@@ -62,7 +63,7 @@ def find_problems(source: Path) -> Iterator[str]:
             made.add(call.func.id)  # type: ignore[attr-defined]
             if problem := _wrong_parts(call):
                 yield f"{name}:{call.lineno}: {problem}"
-        yield from (f"{name}:{problem}" for problem in _foreign_raises(tree, errors))
+        yield from (f"{name}:{problem}" for problem in _foreign_raises(tree, errors | internal))
     yield from (f"errors.py:1: nothing raises {name}" for name in sorted(errors - made))
 
 
@@ -117,6 +118,16 @@ def _error_names(tree: ast.Module) -> set[str]:
     return names
 
 
+def _exception_names(tree: ast.Module) -> set[str]:
+    """The exceptions that a module defines for itself and its callers."""
+    bases = {"Exception", "RuntimeError", "OSError", "ValueError"}
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and bases & {base.id for base in node.bases if isinstance(base, ast.Name)}
+    }
+
+
 def _error_calls(tree: ast.Module, errors: set[str]) -> Iterator[ast.Call]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in errors:
@@ -141,7 +152,8 @@ def _foreign_raises(tree: ast.Module, errors: set[str]) -> Iterator[str]:
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             made = node.exc.func
             name = made.attr if isinstance(made, ast.Attribute) else getattr(made, "id", "")
-            if name not in allowed and not name.startswith("_"):
+            is_class = name[:1].isupper()  # else a function or a variable that holds one of them
+            if is_class and name not in allowed:
                 yield f"{node.lineno}: raises {name}, which is none of convscope's errors"
 
 
