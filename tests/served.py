@@ -1,10 +1,11 @@
-"""A service for tests: a model with an inside, made without TensorFlow, and a real server of it on loopback."""
+"""A service for tests: a model with intermediate outputs, made without TensorFlow, and a real server on loopback."""
 
 from __future__ import annotations
 
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,12 @@ from PIL import Image
 from sample_images import encode
 from tiny_model import COLOURS, TinyModel, colour_model
 
+from convscope.serving.http_protocol import Server
 from convscope.serving.service import Service
-from convscope.serving.serving import Server, listen
+from convscope.serving.serving import bind_socket
 
 KERNEL = np.random.default_rng(0).normal(0, 1, (1, 1, 3, 4)).astype(np.float32)
-WEIGHTS = "0123"  # what stands for the hash of the weights
+WEIGHTS_HASH = "0123"  # in place of the hash of the weights
 Served = Callable[..., httpx.Client]
 
 
@@ -30,54 +32,72 @@ def photo(colour: str, size: int = 16) -> bytes:
 
 
 def slow_photo() -> bytes:
-    """A small file with so many pixels that decoding it takes a while."""
+    """A small PNG file with so many pixels that decoding takes about 0.1 s."""
     return encode(Image.new("L", (5000, 5000)), compress_level=1)
 
 
-def read_all(line: socket.socket) -> bytes:
-    """What comes until the other side closes, or breaks off."""
-    answer = b""
+def connect(client: httpx.Client) -> socket.socket:
+    """A connection for what no HTTP library would send."""
+    return socket.create_connection((client.base_url.host, client.base_url.port), timeout=30)
+
+
+def send_slowly(connection: socket.socket) -> None:
+    """Send a byte every 20 ms, for longer than any timeout of the tests, but fewer than were announced."""
+    for _ in range(900):
+        connection.sendall(b"x")
+        time.sleep(0.02)
+
+
+def body_bytes(client: httpx.Client) -> float:
+    """Bytes of request bodies that the service holds, by /metrics."""
+    lines = client.get("/metrics").text.splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("convscope_body_bytes ")))
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What arrives until the server closes or resets the connection."""
+    response = b""
     try:
-        while received := line.recv(65536):
-            answer += received
+        while received := connection.recv(65536):
+            response += received
     except ConnectionResetError:
         pass
-    return answer
+    return response
 
 
 def write_run(
-    folder: Path, classes: tuple[str, str, str] = COLOURS, *, learned: Path | None = None, **said: Any
+    folder: Path, classes: tuple[str, str, str] = COLOURS, *, data: Path | None = None, **metadata: Any
 ) -> Path:
-    """A run folder whose model tells colours apart and has an inside; `said` goes over what it says of itself.
+    """A run folder whose model classifies colours and has intermediate outputs; `metadata` is added to the model's.
 
-    `learned`: a folder of classes whose images are its training images; None: it carries none.
+    `data`: a folder of classes whose images go into the neighbour index; None: the model has none.
     """
     model = colour_model(classes)
     (folder / "model").mkdir(parents=True)
-    facts = {"blocks": ["block1"], "convolutions": ["block1_convolution"], "weights": WEIGHTS}
-    card = {"version": "0.1.0", "task": "classify", "network": "tiny"} | said
-    if learned is None:
-        model.write(folder / "model" / "model.onnx", **facts, **card)
+    facts = {"blocks": ["block1"], "convolutions": ["block1_convolution"], "weights": WEIGHTS_HASH}
+    metadata = {"version": "0.1.0", "task": "classify", "network": "tiny"} | metadata
+    if data is None:
+        model.write(folder / "model" / "model.onnx", **facts, **metadata)
     else:
-        model.write_with_neighbours(folder / "model", learned, **facts, **card)
+        model.write_with_neighbours(folder / "model", data, **facts, **metadata)
     write_inside(folder / "model" / "inside.onnx", model, facts)
     return folder
 
 
 def write_inside(path: Path, model: TinyModel, facts: dict[str, Any]) -> None:
-    """The same network with a block and the heat of each class; its one kernel beside it."""
+    """inside.onnx: the same network with a block and a heat map for each class; weights.safetensors: its kernel."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
     from safetensors.numpy import save_file
 
     size, classes = model.square.size, len(model.classes)
     nodes = [
-        helper.make_node("Cast", ["image"], ["number"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["number", "scale"], ["share"]),
-        helper.make_node("MatMul", ["share", "kernel"], ["sum"]),
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["pixels", "scale"], ["scaled"]),
+        helper.make_node("MatMul", ["scaled", "kernel"], ["sum"]),
         helper.make_node("Relu", ["sum"], ["block1"]),
-        helper.make_node("Identity", ["share"], ["heat"]),
-        helper.make_node("Flatten", ["share"], ["features"]),
+        helper.make_node("Identity", ["scaled"], ["heat"]),
+        helper.make_node("Flatten", ["scaled"], ["features"]),
         helper.make_node("MatMul", ["features", "matrix"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"]),
     ]
@@ -99,17 +119,17 @@ def write_inside(path: Path, model: TinyModel, facts: dict[str, Any]) -> None:
         ],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    said = {"format": 1, "classes": list(model.classes), "image_size": size, "channels": 3, "fit": "stretch"}
-    helper.set_model_props(proto, {"convscope": json.dumps(said | facts)})
+    metadata = {"format": 1, "classes": list(model.classes), "image_size": size, "channels": 3, "fit": "stretch"}
+    helper.set_model_props(proto, {"convscope": json.dumps(metadata | facts)})
     onnx.save_model(proto, path)
     save_file({"block1_convolution/kernel": KERNEL}, path.with_name("weights.safetensors"))
 
 
 @contextmanager
 def serving(service: Service) -> Iterator[httpx.Client]:
-    """A server on a free port of loopback, in a thread; a client that knows its address."""
+    """A client of a server that runs in a thread, on a free port of loopback."""
     server = Server(service)
-    with listen("127.0.0.1", 0) as listener:
+    with bind_socket("127.0.0.1", 0) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

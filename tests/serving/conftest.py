@@ -1,45 +1,81 @@
-"""What the tests of the service share: models, a server with the usual settings, and a way to start others."""
+"""Shared by the tests of the service: models, a server with the default settings, servers with others, a browser."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from served import Served, serving, write_run
 from tiny_model import COLOURS, colour_model
 
+from convscope.serving import http_protocol
 from convscope.serving.service import ServiceSettings, open_service
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",  # which root may not use
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--use-fake-device-for-media-stream",  # a camera that films a test card
+    "--use-fake-ui-for-media-stream",  # without asking for permission
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_shutdown_grace() -> Iterator[None]:
+    """Servers in this process end without the grace period; `convscope serve` is tested with it in test_serving.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(http_protocol, "SHUTDOWN_GRACE_SECONDS", 0.0)
+        yield
 
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder whose model has an inside. Only to be read."""
+    """A run folder whose model has intermediate outputs. Read-only."""
     return write_run(tmp_path_factory.mktemp("served") / "colours")
 
 
 @pytest.fixture(scope="session")
 def bare_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `.onnx` file that has no inside. Only to be read."""
+    """A `.onnx` file without intermediate outputs. Read-only."""
     return colour_model(COLOURS).write(tmp_path_factory.mktemp("bare") / "bare.onnx")
 
 
 @pytest.fixture(scope="session")
 def client(run_folder: Path) -> Iterator[httpx.Client]:
-    """A client of a server with the usual settings; no test leaves it in another state."""
+    """A client of a server with the default settings, which all tests share and none changes."""
     with serving(open_service(run_folder, ServiceSettings())) as client:
         yield client
 
 
 @pytest.fixture
 def served(run_folder: Path) -> Iterator[Served]:
-    """Start a server with settings of its own: `served(queue=1)` is a client of it."""
+    """Start a server with other settings or another model: `served(queue=1)` is a client of it."""
     with ExitStack() as stack:
 
-        def start(model: Path = run_folder, **choices: Any) -> httpx.Client:
-            return stack.enter_context(serving(open_service(model, ServiceSettings(**choices))))
+        def start(model: Path = run_folder, **settings: Any) -> httpx.Client:
+            return stack.enter_context(serving(open_service(model, ServiceSettings(**settings))))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One headless Chromium for the session; each test opens its own context in it, which shares nothing."""
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()

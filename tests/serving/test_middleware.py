@@ -1,26 +1,36 @@
-"""The key, the origin, the strict headers."""
+"""API key, CORS, security headers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import httpx
 import pytest
-from served import Served, photo
+from served import Served, photo, serving
 
-from convscope.serving.middleware import STRICT
+from convscope.serving.middleware import SECURITY_HEADERS
+from convscope.serving.service import ServiceSettings, open_service
 
 KEY = "correct horse"
-KEYED = ("/info", "/metrics", "/filters", "/openapi.json", "/docs", "/v1/models/colours", "/nothing")
+PROTECTED = ("/info", "/metrics", "/filters", "/openapi.json", "/docs", "/v1/models/colours", "/nothing")
+
+
+@pytest.fixture(scope="module")
+def keyed(run_folder: Path) -> Iterator[httpx.Client]:
+    """A client, without a key, of a server that requires one."""
+    with serving(open_service(run_folder, ServiceSettings(api_key=KEY))) as client:
+        yield client
 
 
 @pytest.mark.parametrize(
     "headers",
     [{"Authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}, {"X-API-Key": KEY}],
 )
-def test_key_opens(served: Served, headers: dict[str, str]) -> None:
+def test_key_is_accepted(keyed: httpx.Client, headers: dict[str, str]) -> None:
     """In either header."""
-    client = served(api_key=KEY)
-    assert client.post("/predict", content=photo("red"), headers=headers).status_code == 200
-    assert client.get("/info", headers=headers).status_code == 200
+    assert keyed.post("/predict", content=photo("red"), headers=headers).status_code == 200
+    assert keyed.get("/info", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -37,47 +47,50 @@ def test_key_opens(served: Served, headers: dict[str, str]) -> None:
         {"X-API-Key": b"\xff\xfe"},
     ],
 )
-def test_no_key_opens_nothing(served: Served, headers: dict[str, str]) -> None:
-    """401 in three parts, before anything else is looked at; what load balancers ask stays open."""
-    client = served(api_key=KEY)
-    answers = [client.get(path, headers=headers) for path in KEYED]
-    answers += [client.post(path, content=photo("red"), headers=headers) for path in ("/predict", "/explain")]
-    for answer in answers:
-        assert answer.status_code == 401
-        assert answer.headers["WWW-Authenticate"] == "Bearer"
-        assert KEY not in answer.text
+def test_wrong_key_is_401(keyed: httpx.Client, headers: dict[str, str]) -> None:
+    """In three parts, before anything else is checked; the paths that load balancers request need no key."""
+    responses = [keyed.get(path, headers=headers) for path in PROTECTED]
+    responses += [keyed.post(path, content=photo("red"), headers=headers) for path in ("/predict", "/explain")]
+    for response in responses:
+        assert response.status_code == 401
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+        assert KEY not in response.text
     for path in ("/health", "/ready"):
-        assert client.get(path, headers=headers).json() == {"status": "ok"}
-    assert client.get("/", headers=headers).status_code != 401
+        assert keyed.get(path, headers=headers).json() == {"status": "ok"}
+    assert keyed.get("/", headers=headers).status_code != 401
 
 
-def test_origin_may_ask(served: Served) -> None:
-    """A page of the origin that was named may ask, also with a key, which the browser's question beforehand lacks."""
+def test_cors_origin_is_allowed(served: Served) -> None:
+    """A page of the configured origin may send requests, also with a key, which its preflight request lacks."""
     origin = "https://example.org"
     client = served(cors_origin=origin, api_key=KEY)
-    asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "X-API-Key"}
-    answer = client.options("/predict", headers=asked)
-    assert answer.status_code == 200
-    assert answer.headers["Access-Control-Allow-Origin"] == origin
-    assert "X-API-Key" in answer.headers["Access-Control-Allow-Headers"]
-    answer = client.post("/predict", content=photo("red"), headers={"Origin": origin, "X-API-Key": KEY})
-    assert answer.headers["Access-Control-Allow-Origin"] == origin
+    preflight = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "X-API-Key",
+    }
+    response = client.options("/predict", headers=preflight)
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] == origin
+    assert "X-API-Key" in response.headers["Access-Control-Allow-Headers"]
+    response = client.post("/predict", content=photo("red"), headers={"Origin": origin, "X-API-Key": KEY})
+    assert response.headers["Access-Control-Allow-Origin"] == origin
     assert client.get("/info", headers={"Origin": origin}).headers["Access-Control-Allow-Origin"] == origin
 
 
-def test_other_origins_may_not(served: Served, client: httpx.Client) -> None:
-    """Neither where another is named nor where none is."""
-    for one in (served(cors_origin="https://example.org"), client):
-        answer = one.get("/info", headers={"Origin": "https://example.com"})
-        assert "Access-Control-Allow-Origin" not in answer.headers
+def test_other_origins_are_not_allowed(served: Served, client: httpx.Client) -> None:
+    """Neither if another origin is configured nor if none is."""
+    for service in (served(cors_origin="https://example.org"), client):
+        response = service.get("/info", headers={"Origin": "https://example.com"})
+        assert "Access-Control-Allow-Origin" not in response.headers
 
 
-def test_every_answer_is_strict(client: httpx.Client) -> None:
-    """Whatever is answered, a browser may load nothing from elsewhere, show it in no frame, and guess no type."""
+def test_every_response_has_security_headers(client: httpx.Client) -> None:
+    """A browser may load nothing from other hosts, show no response in a frame, and guess no content type."""
     for path in ("/", "/info", "/docs", "/nothing", "/health"):
-        answer = client.get(path)
-        for name, value in STRICT.items():
-            assert answer.headers[name] == value
-        assert "server" not in answer.headers
-    assert "default-src 'self'" in STRICT["Content-Security-Policy"]
-    assert "frame-ancestors 'none'" in STRICT["Content-Security-Policy"]
+        response = client.get(path)
+        for name, value in SECURITY_HEADERS.items():
+            assert response.headers[name] == value
+        assert "server" not in response.headers
+    assert "default-src 'self'" in SECURITY_HEADERS["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in SECURITY_HEADERS["Content-Security-Policy"]

@@ -1,4 +1,4 @@
-"""What a browser is shown: the page's own files and nothing else."""
+"""The files of the page, and nothing else, are served."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from convscope.serving import pages
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the page, with a folder and a file of another kind in it."""
+    """A folder of the page, which also contains a folder and a file of another type."""
     folder = tmp_path / "page"
     (folder / "folder.js").mkdir(parents=True)
     (folder / "index.html").write_text("<p>é</p>", encoding="utf-8")
-    (folder / "page.js").write_text("1")
+    (folder / "main.js").write_text("1")
     (folder / "secret.txt").write_text("secret")
     (tmp_path / "outside.js").write_text("secret")
     monkeypatch.setattr(pages, "PAGE", folder)
@@ -25,8 +25,8 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("page")
 def test_files_of_the_page(client: httpx.Client) -> None:
-    """`/` is its index; each has its type, and is asked for again when it may have changed."""
-    index, script = client.get("/"), client.get("/page/page.js")
+    """`/` is index.html; each file has its media type, and a browser revalidates it."""
+    index, script = client.get("/"), client.get("/page/main.js")
     assert (index.status_code, index.text) == (200, "<p>é</p>")
     assert index.headers["content-type"] == "text/html; charset=utf-8"
     assert (script.text, script.headers["content-type"]) == ("1", "text/javascript; charset=utf-8")
@@ -36,15 +36,15 @@ def test_files_of_the_page(client: httpx.Client) -> None:
 @pytest.mark.usefixtures("page")
 @pytest.mark.parametrize(
     "name",
-    ["secret.txt", "folder.js", "none.js", "..%2Foutside.js", "%2e%2e/outside.js", "page.js%00", ".", "%2Fpage.js"],
+    ["secret.txt", "folder.js", "none.js", "..%2Foutside.js", "%2e%2e/outside.js", "main.js%00", ".", "%2Fmain.js"],
 )
 def test_nothing_else_is_read(client: httpx.Client, name: str) -> None:
-    """Neither other kinds, nor folders, nor what lies outside."""
+    """Neither other types, nor folders, nor files outside."""
     assert client.get(f"/page/{name}").status_code == 404
 
 
-def test_installed_page_is_shown(client: httpx.Client) -> None:
-    """The page that comes with the package, whole, and each of its parts under the door's strict headers."""
+def test_installed_page(client: httpx.Client) -> None:
+    """The package contains the complete page; each of its files has the security headers."""
     index = client.get("/")
     assert "</html>" in index.text
     for file in pages.PAGE.iterdir():

@@ -1,4 +1,4 @@
-"""POST /predict, POST /explain and what the service says of itself."""
+"""The HTTP API: POST /predict, POST /explain, model metadata, health and metrics."""
 
 from __future__ import annotations
 
@@ -33,97 +33,100 @@ def picture_of(uri: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
 
 
-def check_problem(answer: httpx.Response, status: int) -> dict[str, str]:
-    """The three parts of a refusal."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    (problem,) = answer.json().values()
-    assert set(problem) == {"found", "expected", "fix"}
-    assert all(problem.values())
-    return problem
+def check_error(response: httpx.Response, status: int) -> dict[str, str]:
+    """The three parts of an error response."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    (error,) = response.json().values()
+    assert set(error) == {"found", "expected", "fix"}
+    assert all(error.values())
+    return error
 
 
 def test_raw_image_is_predicted(client: httpx.Client) -> None:
-    """The body is the image, whatever type it is said to be."""
+    """The body is the image, whatever its content type."""
     for headers in ({}, {"Content-Type": "image/png"}, {"Content-Type": "application/x-www-form-urlencoded"}):
-        answer = client.post("/predict", content=photo("blue"), headers=headers)
-        assert answer.status_code == 200
-        (said,) = answer.json()["predictions"]
-        assert (said["file"], said["label"], said["status"], said["error"]) == ("", "blue", "ok", "")
-        assert said["confidence"] == said["probabilities"]["blue"] > 0.9
-        assert answer.json()["model"] == {"name": "colours", "version": "0.1.0"}
+        response = client.post("/predict", content=photo("blue"), headers=headers)
+        assert response.status_code == 200
+        (prediction,) = response.json()["predictions"]
+        fields = [prediction[key] for key in ("file", "label", "status", "error")]
+        assert fields == ["", "blue", "ok", ""]
+        assert prediction["confidence"] == prediction["probabilities"]["blue"] > 0.9
+        assert response.json()["model"] == {"name": "colours", "version": "0.1.0"}
 
 
-def test_answers_are_those_of_predict(client: httpx.Client, run_folder: Path) -> None:
-    """Every format is read as everywhere else, and each of many files gets the answer of its own pixels."""
+def test_predictions_are_those_of_the_bundle(client: httpx.Client, run_folder: Path) -> None:
+    """Every format is read as everywhere else, and each of many files gets the prediction for its own pixels."""
     bundle = open_bundle(run_folder)
     images = [read_image(data, size=8) for data in VARIED.values()]
     expected = bundle.predict(np.stack(images))
     files: Files = [("file", (name, data)) for name, data in VARIED.items()]
-    said = client.post("/predict", files=files).json()["predictions"]
-    assert [each["file"] for each in said] == list(VARIED)
-    np.testing.assert_allclose([list(each["probabilities"].values()) for each in said], expected, atol=1e-6)
-    assert list(said[0]["probabilities"]) == list(COLOURS)
+    predictions = client.post("/predict", files=files).json()["predictions"]
+    assert [prediction["file"] for prediction in predictions] == list(VARIED)
+    probabilities = [list(prediction["probabilities"].values()) for prediction in predictions]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    assert list(predictions[0]["probabilities"]) == list(COLOURS)
 
 
-def test_one_bad_file_costs_only_itself(client: httpx.Client) -> None:
-    """In a form of several files each keeps its place, and an unreadable one says why."""
-    bad = refused_files()
+def test_unreadable_file_does_not_affect_the_others(client: httpx.Client) -> None:
+    """The predictions for a form are in the order of its files; that of an unreadable one has the reason."""
+    refused = refused_files()
     files: Files = [("file", ("good.png", photo("red")))]
-    files += [("file", (name, content)) for name, (content, _) in bad.items()]
+    files += [("file", (name, content)) for name, (content, _) in refused.items()]
     files += [("other", ("last.png", photo("green")))]
-    answer = client.post("/predict", files=files)
-    assert answer.status_code == 200
-    said = {each["file"]: each for each in answer.json()["predictions"]}
-    assert list(said) == ["good.png", *bad, "last.png"]
-    assert (said["good.png"]["label"], said["last.png"]["label"]) == ("red", "green")
-    for name, (_, reason) in bad.items():
-        assert said[name]["status"] == "unreadable"
-        assert said[name]["error"].startswith(reason)
-        assert (said[name]["label"], said[name]["confidence"], said[name]["probabilities"]) == (None, None, {})
+    response = client.post("/predict", files=files)
+    assert response.status_code == 200
+    predictions = {prediction["file"]: prediction for prediction in response.json()["predictions"]}
+    assert list(predictions) == ["good.png", *refused, "last.png"]
+    assert (predictions["good.png"]["label"], predictions["last.png"]["label"]) == ("red", "green")
+    for name, (_, reason) in refused.items():
+        prediction = predictions[name]
+        assert prediction["status"] == "unreadable"
+        assert prediction["error"].startswith(reason)
+        assert (prediction["label"], prediction["confidence"], prediction["probabilities"]) == (None, None, {})
 
 
 @pytest.mark.parametrize("name", refused_files())
-def test_the_only_image_that_is_none_is_415(client: httpx.Client, name: str) -> None:
-    """As a body and as the only file of a form, with the reason."""
+def test_single_unreadable_image_is_415(client: httpx.Client, name: str) -> None:
+    """As the body and as the only file of a form, with the reason."""
     content, reason = refused_files()[name]
-    assert reason in check_problem(client.post("/predict", content=content), 415)["found"]
-    assert reason in check_problem(client.post("/predict", files={"file": (name, content)}), 415)["found"]
-    assert reason in check_problem(client.post("/explain", content=content), 415)["found"]
+    assert reason in check_error(client.post("/predict", content=content), 415)["found"]
+    assert reason in check_error(client.post("/predict", files={"file": (name, content)}), 415)["found"]
+    assert reason in check_error(client.post("/explain", content=content), 415)["found"]
 
 
-def test_form_has_a_number_of_files(client: httpx.Client) -> None:
-    """None is too few, 65 are too many; a field that is no file does not count."""
-    found = check_problem(client.post("/predict", data={"a": "b"}, files={"": ("", b"")}), 422)["found"]
+def test_number_of_files_is_limited(client: httpx.Client) -> None:
+    """Zero files are too few, 65 too many; a field without a file does not count."""
+    found = check_error(client.post("/predict", data={"a": "b"}, files={"": ("", b"")}), 422)["found"]
     assert found == "0 images in one request"
-    many: Files = [("file", (f"{place}.png", photo("red"))) for place in range(65)]
-    assert check_problem(client.post("/predict", files=many), 422)["found"] == "65 images in one request"
-    answer = client.post("/predict", files=many[:64], data={"note": "text"})
-    assert len(answer.json()["predictions"]) == 64
-    assert check_problem(client.post("/explain", files=many[:2]), 422)["expected"] == "one, with a file name"
+    many: Files = [("file", (f"{index}.png", photo("red"))) for index in range(65)]
+    assert check_error(client.post("/predict", files=many), 422)["found"] == "65 images in one request"
+    response = client.post("/predict", files=many[:64], data={"note": "text"})
+    assert len(response.json()["predictions"]) == 64
+    assert check_error(client.post("/explain", files=many[:2]), 422)["expected"] == "one, with a file name"
 
 
-def test_names_are_only_repeated(client: httpx.Client, tmp_path: Path) -> None:
-    """A client's name for a file is text: no path, one line, at most 200 characters of it."""
+def test_file_names_are_not_paths(client: httpx.Client, tmp_path: Path) -> None:
+    """A file name is text that the response repeats: one line, at most 200 characters, nothing is written."""
     target = tmp_path / "written.png"
     for name in ("../../etc/passwd", str(target), "a" * 500, "ein Bär 猫.png", 'quote".png'):
-        answer = client.post("/predict", files={"file": (name, photo("red"))})
-        (said,) = answer.json()["predictions"]
-        assert said["label"] == "red"
-        assert said["file"].removesuffix("...") in name or '"' in name
-        assert len(said["file"]) <= 203
+        response = client.post("/predict", files={"file": (name, photo("red"))})
+        (prediction,) = response.json()["predictions"]
+        assert prediction["label"] == "red"
+        assert prediction["file"].removesuffix("...") in name or '"' in name
+        assert len(prediction["file"]) <= 203
     assert not target.exists()
     body = (
         b'--b\r\nContent-Disposition: form-data; name="f"; filename="a\x1b[2J\xff"\r\n\r\n'
         + photo("red")
         + b"\r\n--b--"
     )
-    answer = client.post("/predict", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
-    assert answer.json()["predictions"][0]["file"] == "a?[2J\N{REPLACEMENT CHARACTER}"
+    response = client.post("/predict", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert response.json()["predictions"][0]["file"] == "a?[2J\N{REPLACEMENT CHARACTER}"
 
 
 @pytest.mark.parametrize(
-    ("said", "name"),
+    ("parameter", "name"),
     [
         ('filename="猫%22x.jpg"', '猫"x.jpg'),
         ('filename="100%25 %41%0D%0A.jpg"', "100%25 %41??.jpg"),
@@ -132,125 +135,125 @@ def test_names_are_only_repeated(client: httpx.Client, tmp_path: Path) -> None:
         ("filename*=utf-8''%FF.jpg", "\N{REPLACEMENT CHARACTER}.jpg"),
     ],
 )
-def test_names_are_read_as_clients_write_them(client: httpx.Client, said: str, name: str) -> None:
-    """What browsers and curl escape is as it was; a name in RFC 5987's form is one."""
-    head = f'--b\r\nContent-Disposition: form-data; name="f"; {said}\r\n\r\n'.encode()
-    answer = client.post(
+def test_file_names_are_decoded(client: httpx.Client, parameter: str, name: str) -> None:
+    """Characters that browsers and curl escape are decoded; so is `filename*` of RFC 5987."""
+    head = f'--b\r\nContent-Disposition: form-data; name="f"; {parameter}\r\n\r\n'.encode()
+    response = client.post(
         "/predict",
         content=head + photo("red") + b"\r\n--b--",
         headers={"Content-Type": "multipart/form-data; boundary=b"},
     )
-    assert answer.json()["predictions"][0]["file"] == name
+    assert response.json()["predictions"][0]["file"] == name
 
 
-def test_explanation_shows_everything(client: httpx.Client) -> None:
-    """Image, heat layer, blocks and probabilities; the heat is where the class is."""
+def test_explanation_is_complete(client: httpx.Client) -> None:
+    """Image, heat map, activations and probabilities; the heat is where the class is."""
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[:, :5, 0], pixels[:, 5:, 2] = 255, 255  # red left, blue right
-    answer = client.post("/explain", files={"file": ("two.png", encode(pixels))})
-    assert answer.status_code == 200
-    said = answer.json()
-    assert (said["file"], said["label"], said["class"], said["neighbours"]) == ("two.png", "red", "red", [])
-    assert said["confidence"] == said["probabilities"]["red"] > said["probabilities"]["blue"]
-    np.testing.assert_array_equal(picture_of(said["image"]), pixels)
-    layer = picture_of(said["heatmap"])
+    response = client.post("/explain", files={"file": ("two.png", encode(pixels))})
+    assert response.status_code == 200
+    explanation = response.json()
+    fields = [explanation[key] for key in ("file", "label", "class", "neighbours")]
+    assert fields == ["two.png", "red", "red", []]
+    assert explanation["confidence"] == explanation["probabilities"]["red"] > explanation["probabilities"]["blue"]
+    np.testing.assert_array_equal(picture_of(explanation["image"]), pixels)
+    layer = picture_of(explanation["heatmap"])
     assert layer.shape == (8, 8, 4)
     assert layer[4, 1, 3] > 100 > 10 > layer[4, 7, 3]
-    (block,) = said["blocks"]
+    (block,) = explanation["blocks"]
     assert {key: block[key] for key in ("name", "height", "width", "channels")} == {
         "name": "block1", "height": 8, "width": 8, "channels": 4
     }  # fmt: skip
     grid = picture_of(block["picture"])
     assert grid.shape == (8 * -(-4 // block["columns"]), 8 * block["columns"])
-    shares = pixels.astype(np.float32) / 255 @ KERNEL[0, 0, :, 0]
-    first = np.maximum(shares, 0)
+    first = np.maximum(pixels.astype(np.float32) / 255 @ KERNEL[0, 0, :, 0], 0)
     expected = (first - first.min()) / max(np.ptp(first), 1e-9) * 255
     np.testing.assert_allclose(grid[:8, :8], expected, atol=1)
 
 
-def test_explanation_of_another_class(client: httpx.Client) -> None:
-    """`class` chooses whose heat is shown; one that the model does not have is 422."""
+def test_heat_map_for_another_class(client: httpx.Client) -> None:
+    """`class` sets the class of the heat map; a class that the model does not have is 422."""
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[:, :5, 0], pixels[:, 5:, 2] = 255, 255
-    said = client.post("/explain?class=blue", content=encode(pixels)).json()
-    assert (said["label"], said["class"]) == ("red", "blue")
-    layer = picture_of(said["heatmap"])
+    explanation = client.post("/explain?class=blue", content=encode(pixels)).json()
+    assert (explanation["label"], explanation["class"]) == ("red", "blue")
+    layer = picture_of(explanation["heatmap"])
     assert layer[4, 7, 3] > 100 > 10 > layer[4, 1, 3]
-    problem = check_problem(client.post("/explain?class=violet", content=encode(pixels)), 422)
-    assert problem["found"] == "class 'violet'"
+    error = check_error(client.post("/explain?class=violet", content=encode(pixels)), 422)
+    assert error["found"] == "class 'violet'"
 
 
-def test_explanation_as_a_picture(client: httpx.Client) -> None:
-    """With `Accept: image/png` the answer is the heat over the image."""
+def test_explanation_as_png(client: httpx.Client) -> None:
+    """With `Accept: image/png` the response is the heat map over the image."""
     content = photo("green", size=8)
-    said = client.post("/explain", content=content).json()
-    answer = client.post("/explain", content=content, headers={"Accept": "image/png"})
-    assert answer.headers["content-type"] == "image/png"
-    shown = picture_of(data_uri(answer.content))
-    np.testing.assert_array_equal(shown, overlay(picture_of(said["image"]), picture_of(said["heatmap"])))
+    explanation = client.post("/explain", content=content).json()
+    response = client.post("/explain", content=content, headers={"Accept": "image/png"})
+    assert response.headers["content-type"] == "image/png"
+    shown = picture_of(data_uri(response.content))
+    np.testing.assert_array_equal(shown, overlay(picture_of(explanation["image"]), picture_of(explanation["heatmap"])))
 
 
 @pytest.fixture
-def learned(tmp_path: Path) -> Path:
-    """A run folder whose model carries training images: shades of red, green and blue."""
+def with_neighbours(tmp_path: Path) -> Path:
+    """A run folder whose model has a neighbour index of shades of red, green and blue."""
     for colour, shades in {"red": (255, 200, 150), "green": (255, 200), "blue": (255, 200, 150)}.items():
         (tmp_path / "data" / colour).mkdir(parents=True)
         for shade in shades:
             pixels = np.full((16, 16, 3), 40, np.uint8)
             pixels[..., COLOURS.index(colour)] = shade
             (tmp_path / "data" / colour / f"{shade}.png").write_bytes(encode(pixels))
-    return write_run(tmp_path / "run", learned=tmp_path / "data")
+    return write_run(tmp_path / "run", data=tmp_path / "data")
 
 
-def test_explanation_shows_similar_training_images(served: Served, learned: Path) -> None:
-    """Five at most, best first, each with class, similarity and its own picture; its folder need not be there."""
-    client = served(learned)
+def test_explanation_shows_similar_training_images(served: Served, with_neighbours: Path) -> None:
+    """At most five, most similar first, each with class, similarity and picture; the data folder is not needed."""
+    client = served(with_neighbours)
     assert client.get("/info").json()["neighbours"] is True
     pixels = np.full((8, 8, 3), 40, np.uint8)
     pixels[..., 2] = 230
-    near = client.post("/explain", content=encode(pixels)).json()["neighbours"]
-    assert len(near) == 5
-    assert [each["label"] for each in near[:2]] == ["blue", "blue"]
-    similarities = [each["similarity"] for each in near]
+    neighbours = client.post("/explain", content=encode(pixels)).json()["neighbours"]
+    assert len(neighbours) == 5
+    assert [neighbour["label"] for neighbour in neighbours[:2]] == ["blue", "blue"]
+    similarities = [neighbour["similarity"] for neighbour in neighbours]
     assert similarities == sorted(similarities, reverse=True)
     assert 0.99 < similarities[0] < 1
-    for each in near:
-        picture = picture_of(each["picture"])
+    for neighbour in neighbours:
+        picture = picture_of(neighbour["picture"])
         assert picture.shape == (8, 8, 3)
-        assert COLOURS[picture.mean(axis=(0, 1)).argmax()] == each["label"]
-    assert len({each["picture"] for each in near}) == 5
-    as_picture = client.post("/explain", content=encode(pixels), headers={"Accept": "image/png"})
-    assert as_picture.headers["content-type"] == "image/png"
+        assert COLOURS[picture.mean(axis=(0, 1)).argmax()] == neighbour["label"]
+    assert len({neighbour["picture"] for neighbour in neighbours}) == 5
+    as_png = client.post("/explain", content=encode(pixels), headers={"Accept": "image/png"})
+    assert as_png.headers["content-type"] == "image/png"
 
 
-def test_model_serves_without_its_training_images(served: Served, learned: Path) -> None:
-    """Whoever deletes them gives no photos away, and the rest is as it was."""
-    (learned / "model" / NEIGHBOURS).unlink()
-    client = served(learned)
+def test_neighbour_index_may_be_deleted(served: Served, with_neighbours: Path) -> None:
+    """So that no training image is given away; everything else works."""
+    (with_neighbours / "model" / NEIGHBOURS).unlink()
+    client = served(with_neighbours)
     assert client.get("/info").json()["neighbours"] is False
     assert client.post("/explain", content=photo("red")).json()["neighbours"] == []
 
 
-def test_damaged_training_images_are_not_served(learned: Path) -> None:
-    """It is found before anybody asks."""
-    file = learned / "model" / NEIGHBOURS
+def test_damaged_neighbour_index_is_not_served(with_neighbours: Path) -> None:
+    """The error is raised before the first request."""
+    file = with_neighbours / "model" / NEIGHBOURS
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(BundleError, match=r"neighbours\.safetensors is damaged"):
-        open_service(learned, ServiceSettings())
+        open_service(with_neighbours, ServiceSettings())
 
 
-def test_filters_are_the_kernel(client: httpx.Client) -> None:
-    """The first convolution, as a picture with its measures."""
-    said = client.get("/filters").json()
+def test_filters_are_those_of_the_kernel(client: httpx.Client) -> None:
+    """Of the first convolution, as a picture with its dimensions."""
+    filters = client.get("/filters").json()
     grid, columns = filter_grid(KERNEL)
-    picture = said.pop("picture")
-    assert said == {"name": "block1_convolution", "count": 4, "columns": columns, "height": 1, "width": 1}
+    picture = filters.pop("picture")
+    assert filters == {"name": "block1_convolution", "count": 4, "columns": columns, "height": 1, "width": 1}
     assert picture == data_uri(png_bytes(grid))
 
 
-def test_model_that_breaks_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that is no number is 500 and says so, without a path; the next image is answered."""
-    predict, run = Bundle.predict, Inside.look
+def test_output_that_is_not_finite_is_500(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response says so, without the path of the model; the next image is predicted."""
+    predict, look = Bundle.predict, Inside.look
 
     def break_on_black(bundle: Bundle, images: Pixels) -> Any:
         check_finite(bundle.path, np.float32(np.nan if images.max() == 0 else 0))
@@ -258,52 +261,51 @@ def test_model_that_breaks_is_told(served: Served, monkeypatch: pytest.MonkeyPat
 
     def break_inside(inside: Inside, image: Pixels) -> Any:
         check_finite(inside.bundle.path, np.float32(np.nan if image.max() == 0 else 0))
-        return run(inside, image)
+        return look(inside, image)
 
     client = served()
     monkeypatch.setattr(Bundle, "predict", break_on_black)
     monkeypatch.setattr(Inside, "look", break_inside)
     black, red = photo("black"), photo("red")
     for path in ("/predict", "/explain"):
-        problem = check_problem(client.post(path, content=black), 500)
-        assert problem["found"] == "a model that answers with what is no number: it is broken"
+        error = check_error(client.post(path, content=black), 500)
+        assert error["found"] == "a model whose output is not finite: it is broken"
     rows = {"instances": [{"b64": base64.b64encode(black).decode()}]}
     assert "broken" in client.post("/v1/models/colours:predict", json=rows).json()["error"]
     assert client.post("/predict", content=red).json()["predictions"][0]["label"] == "red"
 
 
 def test_broken_model_is_not_served(tmp_path: Path) -> None:
-    """It is found before anybody asks."""
+    """The error is raised before the first request."""
     model = colour_model()
     model.matrix[5, 1] = np.nan
     with pytest.raises(BundleError, match="no numbers"):
         open_service(model.write(tmp_path / "model.onnx"), ServiceSettings())
 
 
-def test_model_without_an_inside(served: Served, bare_model: Path) -> None:
-    """It predicts; what would need the inside is 404 and says what is missing, and not where the model lies."""
+def test_model_without_intermediate_outputs(served: Served, bare_model: Path) -> None:
+    """It predicts; explanations are 404 and name the missing file, without the path of the model."""
     client = served(bare_model)
     assert client.get("/info").json()["inside"] is False
     assert client.get("/info").json()["name"] == "bare"
     assert client.post("/predict", content=photo("red")).json()["predictions"][0]["label"] == "red"
-    for answer in (client.post("/explain", content=photo("red")), client.get("/filters")):
-        assert "inside.onnx" in check_problem(answer, 404)["found"]
-        assert str(bare_model.parent) not in answer.text
+    for response in (client.post("/explain", content=photo("red")), client.get("/filters")):
+        assert "inside.onnx" in check_error(response, 404)["found"]
+        assert str(bare_model.parent) not in response.text
 
 
-def test_missing_weights_are_told(served: Served, tmp_path: Path) -> None:
-    """A run folder without its weights still explains; its filters are 404."""
+def test_filters_without_weights_are_404(served: Served, tmp_path: Path) -> None:
+    """A run folder without weights.safetensors still explains."""
     folder = write_run(tmp_path / "run")
     (folder / "model" / "weights.safetensors").unlink()
     client = served(folder)
     assert client.post("/explain", content=photo("red")).status_code == 200
-    assert "weights.safetensors" in check_problem(client.get("/filters"), 404)["found"]
+    assert "weights.safetensors" in check_error(client.get("/filters"), 404)["found"]
 
 
-def test_info_says_what_the_model_says(client: httpx.Client, served: Served, bare_model: Path) -> None:
-    """All that is known of the model; null where an old model says nothing."""
-    said = client.get("/info").json()
-    assert said == {
+def test_info_is_the_metadata_of_the_model(client: httpx.Client, served: Served, bare_model: Path) -> None:
+    """Null where an old model has no value."""
+    assert client.get("/info").json() == {
         "name": "colours",
         "version": "0.1.0",
         "task": "classify",
@@ -324,8 +326,8 @@ def test_info_says_what_the_model_says(client: httpx.Client, served: Served, bar
     assert (old["task"], old["version"], old["limits"]["max_images"]) == (None, "1", 8)
 
 
-def test_service_says_how_it_is(client: httpx.Client) -> None:
-    """/health, /ready and /metrics; images are counted by what became of them."""
+def test_health_and_metrics(client: httpx.Client) -> None:
+    """/health, /ready and /metrics; images are counted by outcome."""
     assert client.get("/health").json() == client.get("/ready").json() == {"status": "ok"}
     client.post("/predict", content=photo("red"))
     client.post("/predict", content=b"text")
@@ -337,37 +339,37 @@ def test_service_says_how_it_is(client: httpx.Client) -> None:
     assert "convscope_body_bytes 0.0" in text
 
 
-def test_counted_paths_are_not_the_clients(client: httpx.Client) -> None:
-    """Addresses that clients make up share one counter: memory stays flat."""
-    for place in range(3):
-        assert client.get(f"/made-up-{place}").status_code == 404
+def test_unknown_paths_share_a_metric(client: httpx.Client) -> None:
+    """Clients cannot add label values: memory stays flat."""
+    for index in range(3):
+        assert client.get(f"/made-up-{index}").status_code == 404
     assert "made-up" not in client.get("/metrics").text
     assert 'path="other",status="404"' in client.get("/metrics").text
 
 
-def test_what_is_not_there(client: httpx.Client) -> None:
-    """404 and 405 have the three parts too."""
-    check_problem(client.get("/nothing"), 404)
-    check_problem(client.put("/predict"), 405)
-    check_problem(client.get("/page/../serving.py"), 404)
-    check_problem(client.get("/page/..%2Fserving.py"), 404)
-    check_problem(client.get("/page/nothing.js"), 404)
+def test_unknown_path_and_method(client: httpx.Client) -> None:
+    """404 and 405 are errors in three parts too."""
+    check_error(client.get("/nothing"), 404)
+    check_error(client.put("/predict"), 405)
+    check_error(client.get("/page/../serving.py"), 404)
+    check_error(client.get("/page/..%2Fserving.py"), 404)
+    check_error(client.get("/page/nothing.js"), 404)
 
 
-def test_addresses_are_listed(client: httpx.Client) -> None:
-    """/docs has every address of /openapi.json, in plain HTML; bodies and refusals are described."""
-    described = client.get("/openapi.json").json()
-    listed = client.get("/docs").text
-    assert "<script" not in listed
-    for path in described["paths"]:
-        assert path in listed
-    predict = described["paths"]["/predict"]["post"]
+def test_api_is_documented(client: httpx.Client) -> None:
+    """/docs lists every path of /openapi.json, in plain HTML; bodies and errors are described."""
+    description = client.get("/openapi.json").json()
+    docs = client.get("/docs").text
+    assert "<script" not in docs
+    for path in description["paths"]:
+        assert path in docs
+    predict = description["paths"]["/predict"]["post"]
     assert {"multipart/form-data", "image/*"} <= set(predict["requestBody"]["content"])
     assert {"200", "400", "401", "408", "413", "415", "422", "503", "504"} <= set(predict["responses"])
     assert "Retry-After" in predict["responses"]["503"]["headers"]
 
 
-def test_wrong_deadline_header(client: httpx.Client) -> None:
-    """A header that is no number of milliseconds is 422."""
+def test_invalid_deadline_is_422(client: httpx.Client) -> None:
+    """X-Deadline-Ms has to be a positive integer."""
     for value in ("soon", "0", "-5"):
-        check_problem(client.post("/predict", content=photo("red"), headers={"X-Deadline-Ms": value}), 422)
+        check_error(client.post("/predict", content=photo("red"), headers={"X-Deadline-Ms": value}), 422)

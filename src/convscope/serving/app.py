@@ -1,4 +1,4 @@
-"""The application: routes, refusals, the door, and the queue that lives as long as it does."""
+"""The ASGI application: routes, error handlers, middleware, and the batcher, which runs as long as the application."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import convscope
-from convscope.serving import pages, routes
-from convscope.serving import tensorflow_serving as instances
-from convscope.serving.http_errors import install_refusals
-from convscope.serving.middleware import Door
+from convscope.serving import pages, routes, tensorflow_serving
+from convscope.serving.http_errors import install_error_handlers
+from convscope.serving.middleware import ServiceMiddleware
 from convscope.serving.service import Service
 
 
@@ -31,16 +30,18 @@ def make_app(service: Service) -> FastAPI:
     app = FastAPI(
         title=f"convscope: {service.name}",
         version=convscope.__version__,
-        docs_url=None,  # these two load scripts from elsewhere
+        docs_url=None,  # FastAPI's documentation pages load scripts from other hosts
         redoc_url=None,
         lifespan=lifespan,
     )
     app.state.service = service
-    for router in (routes.router, instances.router, pages.router):
+    for router in (routes.router, tensorflow_serving.router, pages.router):
         app.include_router(router)
-    install_refusals(app)
-    app.add_middleware(Door, api_key=service.settings.api_key, telemetry=service.telemetry, room=service.room)
-    if service.settings.cors_origin is not None:  # outside the door: a browser asks first, without the key
+    install_error_handlers(app)
+    app.add_middleware(
+        ServiceMiddleware, api_key=service.settings.api_key, metrics=service.metrics, bodies=service.bodies
+    )
+    if service.settings.cors_origin is not None:  # outermost: a browser sends its preflight request without the key
         app.add_middleware(
             CORSMiddleware,
             allow_origins=[service.settings.cors_origin],

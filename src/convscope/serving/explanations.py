@@ -1,4 +1,4 @@
-"""What POST /explain answers: heat over the image, and what each block sees. Computed in a worker of the queue."""
+"""What POST /explain returns: heat map and activations of one image. Computed in a worker of the queue."""
 
 from __future__ import annotations
 
@@ -16,61 +16,65 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Looking:
-    """How to look at an image: into which model, for which class (None: the most probable), and for what answer.
+class Explainer:
+    """A function that explains the prediction for one image.
 
-    `neighbours`: the training images among which the most similar ones are found; None: the model carries none.
+    Attributes:
+        inside: the model with its intermediate outputs.
+        neighbours: the index in which similar training images are searched; None: the model has none.
+        class_name: the class of the heat map; None: the predicted one.
+        as_png: return the heat map over the image as a PNG file.
     """
 
     inside: Inside
     neighbours: Neighbours | None
     class_name: str | None
-    as_picture: bool
+    as_png: bool
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[str, Any] | bytes:
-        """Look at an image (size, size, channels) uint8.
+        """Explain an image (size, size, channels) uint8.
 
-        Returns: a PNG file of the heat over the image where a picture is wanted, else all that is to be seen.
+        Returns: `ExplainResponse` as a dict, without `file`; with `as_png` a PNG file.
 
         Raises:
             BundleError: the model is broken.
         """
-        look = self.inside.look(image)
+        outputs = self.inside.look(image)
         classes = self.inside.bundle.classes
-        best = int(look.probabilities.argmax())
-        index = best if self.class_name is None else classes.index(self.class_name)
-        # one scale for all classes, so that a class for which little speaks looks so
-        layer = heat_layer(look.heat[..., index], len(image), float(look.heat.max()))
-        if self.as_picture:
+        predicted = int(outputs.probabilities.argmax())
+        index = predicted if self.class_name is None else classes.index(self.class_name)
+        # one scale for all classes: the heat map of a class with little evidence is weak
+        layer = heat_layer(outputs.heat[..., index], len(image), float(outputs.heat.max()))
+        if self.as_png:
             return png_bytes(overlay(image, layer))
-        probabilities = look.probabilities.tolist()
+        probabilities = outputs.probabilities.tolist()
         return {
-            "label": classes[best],
-            "confidence": probabilities[best],
+            "label": classes[predicted],
+            "confidence": probabilities[predicted],
             "probabilities": dict(zip(classes, probabilities, strict=True)),
             "class": classes[index],
             "image": data_uri(png_bytes(image)),
             "heatmap": data_uri(png_bytes(layer)),
-            "blocks": [_picture_block(name, maps) for name, maps in look.activations.items()],
-            "neighbours": [] if self.neighbours is None else _picture_neighbours(self.neighbours, look.features),
+            "blocks": [_draw_activations(name, maps) for name, maps in outputs.activations.items()],
+            "neighbours": [] if self.neighbours is None else _draw_neighbours(self.neighbours, outputs.features),
         }
 
 
-def _picture_neighbours(neighbours: Neighbours, features: NDArray[np.float32]) -> list[dict[str, Any]]:
-    """The training images that are most like the one with these features (width,)."""
+def _draw_neighbours(neighbours: Neighbours, features: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """The training images whose features are most similar to `features` (width,)."""
     (nearest,) = neighbours.nearest(features[np.newaxis])
     return [
         {
-            "picture": data_uri(png_bytes(neighbours.picture(each.place))),
-            "label": each.label,
-            "similarity": each.similarity,
+            "picture": data_uri(png_bytes(neighbours.picture(neighbour.place))),
+            "label": neighbour.label,
+            "similarity": neighbour.similarity,
         }
-        for each in nearest
+        for neighbour in nearest
     ]
 
 
-def _picture_block(name: str, maps: NDArray[np.float32]) -> dict[str, Any]:
-    """A block's channels (h, w, channels) as one picture."""
+def _draw_activations(name: str, maps: NDArray[np.float32]) -> dict[str, Any]:
+    """The channels of a block (height, width, channels) in one picture."""
     grid, columns = tile(maps)
     height, width, channels = maps.shape
     return {

@@ -1,28 +1,28 @@
-"""How long an image takes a worker: so much for each pixel to decode, and so much for the model."""
+"""How long a worker needs for an image: a time per pixel to decode, plus a time for inference."""
 
 from __future__ import annotations
 
-REMEMBERED = 0.95  # how much of what was known stays, with each batch
-FILE_WORK = 20_000  # opening and resizing a file takes as long as decoding so many pixels
+DECAY = 0.95  # weight of the earlier measurements when a batch is added
+FILE_PIXELS = 20_000  # opening and resizing a file takes as long as decoding this many pixels
 
 
-class Pace:
-    """What the last batches took."""
+class LatencyModel:
+    """Exponential moving averages of what the last batches took."""
 
     def __init__(self) -> None:
-        self._asking_seconds = 0.0
-        self._decoded = 1e6
+        self._inference_seconds = 0.0
+        self._decoded_pixels = 1e6
         self._decoding_seconds = 0.015  # a PNG of 1e6 pixels, until something has been decoded
 
-    def seconds(self, work: int) -> float:
-        """How long an image should take of which so much is to be decoded, as `decoding_work` counts it."""
-        return self._asking_seconds + (work + FILE_WORK) * self._decoding_seconds / self._decoded
+    def estimate_seconds(self, pixels: int) -> float:
+        """The time that a worker should need for one image with this many pixels to decode (`decoding_work`)."""
+        return self._inference_seconds + (pixels + FILE_PIXELS) * self._decoding_seconds / self._decoded_pixels
 
-    def learn_decoding(self, work: int, count: int, seconds: float) -> None:
-        """So long it took to decode `count` images."""
-        self._decoded = REMEMBERED * self._decoded + work + count * FILE_WORK
-        self._decoding_seconds = REMEMBERED * self._decoding_seconds + seconds
+    def update_decoding(self, pixels: int, count: int, seconds: float) -> None:
+        """Add a measurement: decoding `count` images, `pixels` in all, took `seconds`."""
+        self._decoded_pixels = DECAY * self._decoded_pixels + pixels + count * FILE_PIXELS
+        self._decoding_seconds = DECAY * self._decoding_seconds + seconds
 
-    def learn_asking(self, count: int, seconds: float) -> None:
-        """So long it took to ask the model about `count` images."""
-        self._asking_seconds = REMEMBERED * (self._asking_seconds or seconds) + (1 - REMEMBERED) * seconds / count
+    def update_inference(self, count: int, seconds: float) -> None:
+        """Add a measurement: inference on `count` images took `seconds`."""
+        self._inference_seconds = DECAY * (self._inference_seconds or seconds) + (1 - DECAY) * seconds / count

@@ -1,4 +1,4 @@
-"""What the service says, as its OpenAPI description has it."""
+"""The JSON bodies of requests and responses, as OpenAPI describes them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 
-class Part(BaseModel):
-    """What was found, what was expected, how to mend it."""
+class ErrorDetail(BaseModel):
+    """What was found, what was expected, how to fix it."""
 
     found: str
     expected: str
     fix: str
 
 
-class Problem(BaseModel):
-    """A request that was not answered."""
+class ErrorResponse(BaseModel):
+    """The body of an error response."""
 
-    error: Part
+    error: ErrorDetail
 
 
-class Model(BaseModel):
-    """Which model answered."""
+class ModelVersion(BaseModel):
+    """The model that made the predictions."""
 
     name: str
     version: str
 
 
 class Prediction(BaseModel):
-    """What the model says of one file; without a label where it could not be read, for the reason in `error`."""
+    """The prediction for one file; without a label where the image is unreadable, for the reason in `error`."""
 
     file: str
     label: str | None
@@ -39,15 +39,15 @@ class Prediction(BaseModel):
     probabilities: dict[str, float]
 
 
-class Predictions(BaseModel):
-    """One prediction for each file, in their order."""
+class PredictResponse(BaseModel):
+    """One prediction for each file, in the order of the files."""
 
     predictions: list[Prediction]
-    model: Model
+    model: ModelVersion
 
 
-class Block(BaseModel):
-    """What a block of the network sees: a grey grid of all its channels as a PNG in a data URI."""
+class BlockActivations(BaseModel):
+    """The activations of one block: a grey grid of all its channels as a PNG in a data URI."""
 
     name: str
     height: int
@@ -57,18 +57,18 @@ class Block(BaseModel):
     picture: str
 
 
-class Neighbour(BaseModel):
-    """A training image that the image is like: a small PNG in a data URI, its class, the cosine of their features."""
+class SimilarImage(BaseModel):
+    """A similar training image: a small PNG in a data URI, its class, the cosine similarity of the features."""
 
     picture: str
     label: str
     similarity: float
 
 
-class Explanation(BaseModel):
-    """Why the model answers so: what speaks for `class` where, as a layer over the image, and what each block sees.
+class ExplainResponse(BaseModel):
+    """The heat map for `class`, as a layer over the image, and the activations of each block.
 
-    `neighbours`: the most similar training images, best first; none where the model does not carry any.
+    `neighbours`: the most similar training images, most similar first; empty where the model has no neighbour index.
     """
 
     file: str
@@ -78,11 +78,11 @@ class Explanation(BaseModel):
     class_name: str = Field(alias="class")
     image: str
     heatmap: str
-    blocks: list[Block]
-    neighbours: list[Neighbour]
+    blocks: list[BlockActivations]
+    neighbours: list[SimilarImage]
 
 
-class Filters(BaseModel):
+class FiltersResponse(BaseModel):
     """The filters of the first convolution: a grid as a PNG in a data URI."""
 
     name: str
@@ -94,14 +94,14 @@ class Filters(BaseModel):
 
 
 class Limits(BaseModel):
-    """How much one request may hold."""
+    """The limits of one request."""
 
     max_bytes: int
     max_images: int
 
 
-class Info(BaseModel):
-    """What the model says of itself; null where it does not."""
+class InfoResponse(BaseModel):
+    """The metadata of the model, null where the model has none, and the limits of a request."""
 
     name: str
     version: str
@@ -120,40 +120,40 @@ class Info(BaseModel):
     limits: Limits
 
 
-class State(BaseModel):
-    """`ok`, or what is the matter."""
+class StatusResponse(BaseModel):
+    """`ok`."""
 
     status: str
 
 
-class Instances(BaseModel):
-    """A request as TensorFlow Serving's clients send it."""
+class TensorFlowPredictRequest(BaseModel):
+    """A predict request of TensorFlow Serving, in row format."""
 
     instances: list[dict[str, Any]]
     signature_name: str = "serving_default"
 
 
-class Rows(BaseModel):
+class TensorFlowPredictResponse(BaseModel):
     """The probabilities of each instance, in the order of the classes."""
 
     predictions: list[list[float]]
 
 
-class VersionState(BaseModel):
-    """The state of one version, in TensorFlow Serving's words."""
+class ModelVersionStatus(BaseModel):
+    """The status of one version, in TensorFlow Serving's format."""
 
     version: str
     state: str
     status: dict[str, str]
 
 
-class ModelStatus(BaseModel):
-    """The state of a model, in TensorFlow Serving's words."""
+class ModelStatusResponse(BaseModel):
+    """The status of a model, in TensorFlow Serving's format."""
 
-    model_version_status: list[VersionState]
+    model_version_status: list[ModelVersionStatus]
 
 
-class PlainProblem(BaseModel):
-    """A request that was not answered, in TensorFlow Serving's words."""
+class TensorFlowErrorResponse(BaseModel):
+    """The body of an error response, in TensorFlow Serving's format."""
 
     error: str

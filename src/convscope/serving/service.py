@@ -1,4 +1,4 @@
-"""One model being served: what all routes share, from the choices of the command line to the queue."""
+"""The state that all routes share: the model, the settings, the batcher, the request bodies, the metrics."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from convscope.bundle.neighbours import Neighbours, has_neighbours, neighbours_o
 from convscope.drawing import data_uri, filter_grid, png_bytes
 from convscope.errors import BundleError, RecipeError
 from convscope.serving.batching import Batcher
-from convscope.serving.http_errors import Refusal
-from convscope.serving.metrics import Telemetry
-from convscope.serving.uploads import MAX_BYTES, Room
+from convscope.serving.http_errors import HTTPError
+from convscope.serving.metrics import ServiceMetrics
+from convscope.serving.request_bodies import MAX_BYTES, RequestBodies
 
-MOST_IMAGES = 64  # in one request
+MAX_IMAGES = 64  # in one request
 DEADLINE_SECONDS = 10.0
-LONGEST_SECONDS = 3600
-LONGEST_QUEUE = 10_000  # looking through it takes a request a millisecond
-DESCRIBED = ("task", "network", "date", "license", "metrics", "data")  # the facts that GET /info repeats
+MAX_DEADLINE_SECONDS = 3600
+MAX_QUEUE = 10_000  # a request iterates over the queue, which takes 1 ms at this length
+INFO_FACTS = ("task", "network", "date", "license", "metrics", "data")  # the bundle's facts that GET /info returns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
-    """The choices of a service.
+    """The settings of a service.
 
     Attributes:
-        queue: images that may wait or be answered at any time.
-        deadline: seconds for an answer, from the moment when the body has arrived.
+        queue: images that may be queued or processed at any time.
+        deadline: seconds for a response, from the moment when the body has arrived.
         api_key: what clients have to send; None: nothing.
-        cors_origin: the origin whose pages may use the service from a browser; None: no other than its own.
+        cors_origin: the origin whose pages may send requests from a browser; None: only the service's page.
 
     Raises:
-        RecipeError: nothing could be answered so.
+        RecipeError: `queue` or `deadline` is out of range.
     """
 
     queue: int = 256
@@ -44,17 +44,23 @@ class ServiceSettings:
     cors_origin: str | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.queue <= LONGEST_QUEUE or not 0 < self.deadline <= LONGEST_SECONDS:
+        if not 1 <= self.queue <= MAX_QUEUE or not 0 < self.deadline <= MAX_DEADLINE_SECONDS:
             raise RecipeError(
                 found=f"a queue of {self.queue} and a deadline of {self.deadline:g} s",
-                expected=f"room for 1 to {LONGEST_QUEUE:,} images, and over 0 to {LONGEST_SECONDS:,} s",
-                fix="choose another --queue or --deadline",
+                expected=f"1 to {MAX_QUEUE:,} images, and over 0 to {MAX_DEADLINE_SECONDS:,} s",
+                fix="choose another `queue` or `deadline`",
             )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Service:
-    """A model under its name, its inside and its training images if it has them, and what requests go through."""
+    """A model being served.
+
+    Attributes:
+        name: the model's name.
+        inside: the model with its intermediate outputs; None: it has no inside.onnx.
+        neighbours: its neighbour index; None: it has none.
+    """
 
     name: str
     bundle: Bundle
@@ -62,8 +68,8 @@ class Service:
     neighbours: Neighbours | None
     settings: ServiceSettings
     batcher: Batcher
-    room: Room
-    telemetry: Telemetry
+    bodies: RequestBodies
+    metrics: ServiceMetrics
 
     @property
     def version(self) -> str:
@@ -71,74 +77,83 @@ class Service:
         return str(self.bundle.facts.get("version", "1"))
 
     @property
-    def most_images(self) -> int:
-        """How many images one request may hold."""
-        return min(MOST_IMAGES, self.settings.queue)
+    def max_images(self) -> int:
+        """How many images one request may contain."""
+        return min(MAX_IMAGES, self.settings.queue)
 
     def deadline(self, milliseconds: int | None) -> float:
-        """The loop's time by which a request has to be answered that came just now and allows so long."""
-        asked = self.settings.deadline if milliseconds is None else milliseconds / 1000
-        return asyncio.get_running_loop().time() + min(asked, self.settings.deadline)
+        """The deadline, in the event loop's time, of a request that arrives now and may take `milliseconds`."""
+        seconds = self.settings.deadline if milliseconds is None else milliseconds / 1000
+        return asyncio.get_running_loop().time() + min(seconds, self.settings.deadline)
 
-    def seen_inside(self) -> Inside:
-        """The inside of the model.
+    def require_inside(self) -> Inside:
+        """The model with its intermediate outputs.
 
         Raises:
-            Refusal: 404, it has none.
+            HTTPError: 404, it has no inside.onnx.
         """
         if self.inside is None:
-            raise _no_file(INSIDE)
+            raise _missing_file(INSIDE)
         return self.inside
 
-    def describe(self) -> dict[str, Any]:
-        """What GET /info answers."""
+    def to_json(self) -> dict[str, Any]:
+        """The body of GET /info."""
         square = self.bundle.square
         return {
             "name": self.name,
             "version": self.version,
-            **{key: self.bundle.facts.get(key) for key in DESCRIBED},
+            **{key: self.bundle.facts.get(key) for key in INFO_FACTS},
             "classes": list(self.bundle.classes),
             "image_size": square.size,
             "channels": square.channels,
             "fit": square.fit,
             "inside": self.inside is not None,
             "neighbours": self.neighbours is not None,
-            "limits": {"max_bytes": MAX_BYTES, "max_images": self.most_images},
+            "limits": {"max_bytes": MAX_BYTES, "max_images": self.max_images},
         }
 
 
 def open_service(model: Path, settings: ServiceSettings) -> Service:
-    """Open a model to be served.
+    """Open a model to serve it.
 
     Raises:
-        BundleError: it, or what lies beside it, cannot be used.
+        BundleError: the model, or a file beside it, cannot be used.
     """
-    bundle = open_bundle(model, threads=1)  # one for each worker of the queue, which has one for each core
+    bundle = open_bundle(model, threads=1)  # per call: the batcher has a worker per core
     inside = inside_of(bundle) if bundle.path.with_name(INSIDE).is_file() else None
     neighbours = neighbours_of(bundle) if inside is not None and has_neighbours(bundle) else None
-    telemetry, room = Telemetry(), Room()
-    batcher = Batcher(bundle, most_waiting=settings.queue, telemetry=telemetry)
-    telemetry.watch(lambda: batcher.waiting, lambda: room.held)
-    return Service(name_of(bundle), bundle, inside, neighbours, settings, batcher, room, telemetry)
+    metrics, bodies = ServiceMetrics(), RequestBodies()
+    batcher = Batcher(bundle, max_waiting=settings.queue, metrics=metrics)
+    metrics.set_gauges(waiting_images=lambda: batcher.waiting, body_bytes=lambda: bodies.held_bytes)
+    return Service(
+        name=model_name(bundle),
+        bundle=bundle,
+        inside=inside,
+        neighbours=neighbours,
+        settings=settings,
+        batcher=batcher,
+        bodies=bodies,
+        metrics=metrics,
+    )
 
 
-def name_of(bundle: Bundle) -> str:
-    """A model's name: that of its run, or of its file where it lies elsewhere."""
+def model_name(bundle: Bundle) -> str:
+    """A model's name: that in its metadata, else that of its run folder, else that of its file."""
     path = bundle.path.resolve()
-    in_a_run = (path.name, path.parent.name) == ("model.onnx", "model")
-    return str(bundle.facts.get("name") or (path.parents[1].name if in_a_run else path.stem))
+    is_in_run = (path.name, path.parent.name) == ("model.onnx", "model")
+    return str(bundle.facts.get("name") or (path.parents[1].name if is_in_run else path.stem))
 
 
-def picture_filters(inside: Inside) -> dict[str, Any]:
-    """What GET /filters answers.
+def draw_filters(inside: Inside) -> dict[str, Any]:
+    """The body of GET /filters.
 
     Raises:
-        Refusal: 404, the file of the weights cannot be used.
+        HTTPError: 404, the file of the weights cannot be used.
     """
     try:
         name, weights = inside.first_filters()
     except BundleError:
-        raise _no_file(WEIGHTS) from None
+        raise _missing_file(WEIGHTS) from None
     grid, columns = filter_grid(weights)
     height, width, _, count = weights.shape
     return {
@@ -151,10 +166,10 @@ def picture_filters(inside: Inside) -> dict[str, Any]:
     }
 
 
-def _no_file(name: str) -> Refusal:
-    return Refusal(
+def _missing_file(name: str) -> HTTPError:
+    return HTTPError(
         404,
-        found=f"a model without {name}, which what it sees is shown with",
-        expected=f"{name} beside the model, as in the folder of a run",
-        fix="serve the run folder, whole, of a training with this version",
+        found=f"a model without {name}, which explanations need",
+        expected=f"{name} beside the model, as in a run folder",
+        fix="serve the complete run folder of a training with this version",
     )

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface, so that its clients work unchanged: base64 in, rows of probabilities out."""
+"""The REST API of TensorFlow Serving, so that its clients work unchanged: base64 in, rows of probabilities out."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from convscope.errors import ImageRefused
-from convscope.serving import schemas as answers
-from convscope.serving.http_errors import Refusal, shown
-from convscope.serving.routes import Deadline, refusals, service_of
+from convscope.serving import schemas
+from convscope.serving.http_errors import HTTPError, quote
+from convscope.serving.routes import Deadline, describe_errors, service_of
 from convscope.serving.service import Service
-from convscope.serving.uploads import instances_of
+from convscope.serving.uploads import parse_instances
 
-VERSION = "1"  # there is only one at a time
+VERSION = "1"  # a service has one version of one model
 BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": answers.Instances.model_json_schema()}},
+        "content": {"application/json": {"schema": schemas.TensorFlowPredictRequest.model_json_schema()}},
     }
 }
-Name = Annotated[str, Path(description="the model's name, as GET /info has it")]
+Name = Annotated[str, Path(description="the model's name, as GET /info returns it")]
 
 router = APIRouter(prefix="/v1/models")
 
@@ -34,57 +34,57 @@ router = APIRouter(prefix="/v1/models")
 )
 @router.post(
     "/{name}:predict",
-    response_model=answers.Rows,
-    responses=refusals(400, 401, 404, 408, 413, 422, 503, 504, model=answers.PlainProblem),
+    response_model=schemas.TensorFlowPredictResponse,
+    responses=describe_errors(400, 401, 404, 408, 413, 422, 503, 504, model=schemas.TensorFlowErrorResponse),
     openapi_extra=BODY,
 )
 async def predict_instances(request: Request, name: Name, milliseconds: Deadline = None) -> Response:
     """Classify images that are sent as `{"b64": ...}`, or as the only input of a signature."""
     service = service_of(request)
     check_name(service, name)
-    service.batcher.check_room([0], service.deadline(None))
-    async with service.room.body(request) as body:
-        images = await asyncio.to_thread(instances_of, body, most=service.most_images)
-        outcomes = await service.batcher.answer(images, deadline=service.deadline(milliseconds))
-    for place, outcome in enumerate(outcomes):
+    service.batcher.check_capacity([0], service.deadline(None))
+    async with service.bodies.read(request) as body:
+        images = await asyncio.to_thread(parse_instances, body, max_images=service.max_images)
+        outcomes = await service.batcher.process(images, deadline=service.deadline(milliseconds))
+    for index, outcome in enumerate(outcomes):
         if isinstance(outcome, ImageRefused):
-            raise _unreadable(place, outcome)
+            raise _unreadable(index, outcome)
     return JSONResponse({"predictions": [outcome.tolist() for outcome in outcomes]})
 
 
 @router.get("/{name}/versions/" + VERSION, include_in_schema=False)
 @router.get(
     "/{name}",
-    response_model=answers.ModelStatus,
-    responses=refusals(401, 404, 422, model=answers.PlainProblem),
+    response_model=schemas.ModelStatusResponse,
+    responses=describe_errors(401, 404, 422, model=schemas.TensorFlowErrorResponse),
 )
 async def model_status(request: Request, name: Name) -> Response:
-    """Whether the model is there."""
+    """Whether the model is available."""
     check_name(service_of(request), name)
-    state = {"version": VERSION, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-    return JSONResponse({"model_version_status": [state]})
+    status = {"version": VERSION, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    return JSONResponse({"model_version_status": [status]})
 
 
 def check_name(service: Service, name: str) -> None:
-    """Do nothing where this is the model that is served.
+    """Check that a request is for the model that is served.
 
     Raises:
-        Refusal: 404, it is not.
+        HTTPError: 404, it is for another one.
     """
     if name != service.name:
         raise _unknown_model(name, service)
 
 
-def _unreadable(place: int, reason: ImageRefused) -> Refusal:
-    return Refusal(
+def _unreadable(index: int, reason: ImageRefused) -> HTTPError:
+    return HTTPError(
         400,
-        found=f"instances[{place}] is an image that cannot be used: {reason}",
-        expected="the bytes of an image file, whole",
+        found=f"instances[{index}] is an image that cannot be used: {reason}",
+        expected="the bytes of an intact image file",
         fix="leave it out, or convert it",
     )
 
 
-def _unknown_model(name: str, service: Service) -> Refusal:
-    return Refusal(
-        404, found=f"no model {shown(name)!r}", expected=f"{service.name!r}", fix=f"the model here is {service.name!r}"
+def _unknown_model(name: str, service: Service) -> HTTPError:
+    return HTTPError(
+        404, found=f"no model {quote(name)!r}", expected=f"{service.name!r}", fix=f"the model here is {service.name!r}"
     )
