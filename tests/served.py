@@ -66,20 +66,20 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def write_run(
-    folder: Path, classes: tuple[str, str, str] = COLOURS, *, data: Path | None = None, **metadata: Any
+    folder: Path, classes: tuple[str, str, str] = COLOURS, *, training_images: Path | None = None, **metadata: Any
 ) -> Path:
     """A run folder whose model classifies colours and has intermediate outputs; `metadata` is added to the model's.
 
-    `data`: a folder of classes whose images go into the neighbour index; None: the model has none.
+    `training_images`: a folder of classes whose images go into the neighbour index; None: the model has none.
     """
     model = colour_model(classes)
     (folder / "model").mkdir(parents=True)
     facts = {"blocks": ["block1"], "convolutions": ["block1_convolution"], "weights": WEIGHTS_HASH}
     metadata = {"version": "0.1.0", "task": "classify", "network": "tiny"} | metadata
-    if data is None:
+    if training_images is None:
         model.write(folder / "model" / "model.onnx", **facts, **metadata)
     else:
-        model.write_with_neighbours(folder / "model", data, **facts, **metadata)
+        model.write_with_neighbours(folder / "model", training_images, **facts, **metadata)
     write_inside(folder / "model" / "inside.onnx", model, facts)
     return folder
 

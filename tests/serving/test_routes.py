@@ -202,7 +202,7 @@ def with_neighbours(tmp_path: Path) -> Path:
             pixels = np.full((16, 16, 3), 40, np.uint8)
             pixels[..., COLOURS.index(colour)] = shade
             (tmp_path / "data" / colour / f"{shade}.png").write_bytes(encode(pixels))
-    return write_run(tmp_path / "run", data=tmp_path / "data")
+    return write_run(tmp_path / "run", training_images=tmp_path / "data")
 
 
 def test_explanation_shows_similar_training_images(served: Served, with_neighbours: Path) -> None:

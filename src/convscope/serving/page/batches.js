@@ -1,39 +1,39 @@
-/** Many images to few requests: within the service's limits, two at a time, and smaller ones where one was too much. */
+/** Many images in few requests, within the limits of the service, two at a time; a batch that fails is split. */
 
-import { askPredictions, askPrediction, Refused } from "./ask.js";
-import { bytesOf, notePrediction, noteRefusal } from "./images.js";
+import { ApiError, predictMany, predictOne } from "./api.js";
+import { readBlob, setError, setPrediction } from "./images.js";
 
-const AT_ONCE = 2;
-const MOST_IMAGES = 16; // in one request: the service takes more, but then progress would come in jumps
-const MOST_BYTES = 16 * 1024 * 1024;
-const SHARE_FOR_FILES = 0.9; // of a body: the rest is for what a form puts between them
+const CONCURRENT_REQUESTS = 2;
+const MAX_IMAGES = 16; // per request: the service allows more, but progress would be coarse
+const MAX_BYTES = 16 * 1024 * 1024;
+const CONTENT_FRACTION = 0.9; // of a body: the rest is the overhead of the form
 
 /**
- * Ask about images; each entry is noted as it is answered.
+ * Classify images; each entry is updated when its prediction arrives.
  * @param {import("./images.js").Entry[]} entries
  * @param {{max_images: number, max_bytes: number}} limits - of one request
  * @param {() => void} onChange - called when an entry has changed
  * @param {AbortSignal} signal
  */
-export async function askAll(entries, limits, onChange, signal) {
-  const batches = dealOut(entries, limits);
+export async function predictAll(entries, limits, onChange, signal) {
+  const batches = makeBatches(entries, limits);
   const worker = async () => {
     for (let batch = batches.shift(); batch && !signal.aborted; batch = batches.shift()) {
-      await askBatch(batch, limits, onChange, signal);
+      await predictBatch(batch, limits, onChange, signal);
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  await Promise.all(Array.from({ length: CONCURRENT_REQUESTS }, worker));
 }
 
-/** Entries to lists that fit into a request each; one that fits into none has a list of its own. */
-export function dealOut(entries, limits) {
-  const mostImages = Math.min(MOST_IMAGES, limits.max_images);
-  const mostBytes = Math.min(MOST_BYTES, limits.max_bytes * SHARE_FOR_FILES);
+/** Lists of entries that fit into a request each; an entry that is too large has a list of its own. */
+export function makeBatches(entries, limits) {
+  const maxImages = Math.min(MAX_IMAGES, limits.max_images);
+  const maxBytes = Math.min(MAX_BYTES, limits.max_bytes * CONTENT_FRACTION);
   const batches = [];
   let bytes = 0;
   for (const entry of entries) {
     const last = batches.at(-1);
-    if (last === undefined || last.length === mostImages || bytes + entry.file.size > mostBytes) {
+    if (last === undefined || last.length === maxImages || bytes + entry.file.size > maxBytes) {
       batches.push([entry]);
       bytes = 0;
     } else {
@@ -44,18 +44,18 @@ export function dealOut(entries, limits) {
   return batches;
 }
 
-async function askBatch(batch, limits, onChange, signal) {
-  for (const entry of batch) entry.state = "asking";
+async function predictBatch(batch, limits, onChange, signal) {
+  for (const entry of batch) entry.state = "running";
   onChange();
   const { readable, blobs } = await readAll(batch, limits);
   if (readable.length > 0) {
     try {
-      // one image goes as the body itself, which has no overhead
+      // one image is sent as the body, which has no overhead
       const predictions =
-        blobs.length === 1 ? [await askPrediction(blobs[0], signal)] : await askPredictions(blobs, signal);
-      readable.forEach((entry, place) => notePrediction(entry, predictions[place]));
-    } catch (refused) {
-      await noteOrSplit(readable, refused, { limits, onChange, signal });
+        blobs.length === 1 ? [await predictOne(blobs[0], signal)] : await predictMany(blobs, signal);
+      readable.forEach((entry, index) => setPrediction(entry, predictions[index]));
+    } catch (error) {
+      await splitOrFail(readable, error, { limits, onChange, signal });
     }
   }
   onChange();
@@ -66,24 +66,24 @@ async function readAll(batch, limits) {
   const blobs = [];
   for (const entry of batch) {
     try {
-      blobs.push(await bytesOf(entry, limits));
+      blobs.push(await readBlob(entry, limits));
       readable.push(entry);
-    } catch (refused) {
-      noteRefusal(entry, refused);
+    } catch (error) {
+      setError(entry, error);
     }
   }
   return { readable, blobs };
 }
 
-/** Half as many may arrive in time, be answered in time, or fit; nothing else is mended by asking for fewer. */
-async function noteOrSplit(entries, refused, { limits, onChange, signal }) {
+/** Half the images may arrive in time, be processed in time, or fit; other errors are set for each image. */
+async function splitOrFail(entries, error, { limits, onChange, signal }) {
   if (signal.aborted) return;
-  if (!(refused instanceof Refused)) throw refused;
-  if (entries.length > 1 && [408, 413, 422, 503, 504].includes(refused.status)) {
+  if (!(error instanceof ApiError)) throw error;
+  if (entries.length > 1 && [408, 413, 422, 503, 504].includes(error.status)) {
     const middle = Math.ceil(entries.length / 2);
-    await askBatch(entries.slice(0, middle), limits, onChange, signal);
-    await askBatch(entries.slice(middle), limits, onChange, signal);
+    await predictBatch(entries.slice(0, middle), limits, onChange, signal);
+    await predictBatch(entries.slice(middle), limits, onChange, signal);
     return;
   }
-  for (const entry of entries) noteRefusal(entry, refused);
+  for (const entry of entries) setError(entry, error);
 }

@@ -1,30 +1,30 @@
-/** Small pictures of files, drawn when they come into sight, one after the other: a photo decoded takes 50 MB. */
+/** Thumbnails of files, drawn one after the other when they scroll into view: a decoded photo takes 50 MB. */
 
-const SIDE = 44; // CSS pixels, as style.css has it
+const SIZE = 44; // CSS pixels, as in style.css
 
 let queue = Promise.resolve();
 const files = new WeakMap();
-const watcher = new IntersectionObserver((seen) => {
-  for (const { target, isIntersecting } of seen) {
+const observer = new IntersectionObserver((observed) => {
+  for (const { target, isIntersecting } of observed) {
     if (!isIntersecting) continue;
-    watcher.unobserve(target);
-    queue = queue.then(() => draw(target, files.get(target))).catch(() => undefined); // a TIFF stays without
+    observer.unobserve(target);
+    queue = queue.then(() => draw(target, files.get(target))).catch(() => undefined); // browsers read no TIFF
   }
 });
 
-/** Draw the picture of a file once its canvas is to be seen. */
+/** Draw the thumbnail of a file on a canvas once it is in view. */
 export function watchThumbnail(canvas, file) {
   files.set(canvas, file);
-  watcher.observe(canvas);
+  observer.observe(canvas);
 }
 
 async function draw(canvas, file) {
   if (!canvas.isConnected) return;
-  const side = SIDE * devicePixelRatio;
-  const bitmap = await createImageBitmap(file, { resizeHeight: side, resizeQuality: "medium" });
-  const shift = (bitmap.width - side) / 2; // its middle, as a square
-  canvas.width = side;
-  canvas.height = side;
-  canvas.getContext("2d").drawImage(bitmap, -shift, 0);
+  const size = SIZE * devicePixelRatio;
+  const bitmap = await createImageBitmap(file, { resizeHeight: size, resizeQuality: "medium" });
+  const offset = (bitmap.width - size) / 2; // of the central square
+  canvas.width = size;
+  canvas.height = size;
+  canvas.getContext("2d").drawImage(bitmap, -offset, 0);
   bitmap.close();
 }

@@ -1,10 +1,10 @@
-/** A picture that is a grid of channels or filters, cut into tiles: a strip to walk through, each to be enlarged. */
+/** A picture that is a grid of channels or filters, cut into tiles that can be enlarged. */
 
-import { make } from "./elements.js";
-import { enlarge } from "./enlarge.js";
-import { number, words } from "./words.js";
+import { createElement } from "./dom.js";
+import { formatNumber, texts } from "./i18n.js";
+import { openTileDialog } from "./tile_dialog.js";
 
-const FIRST = 32; // tiles of a strip, until all are wanted
+const FIRST_TILES = 32; // shown until the user asks for all
 
 /**
  * @typedef {Object} Grid
@@ -12,99 +12,98 @@ const FIRST = 32; // tiles of a strip, until all are wanted
  * @property {string} picture - a PNG in a data URI
  * @property {number} height - of one tile in pixels
  * @property {number} width
- * @property {number} columns - of the grid
+ * @property {number} columns - of the picture
  * @property {number} count - of tiles, row by row
  * @property {(number: string, count: string) => string} title - of one tile
- * @property {string} words - what its shades mean
- * @property {?string} image - the image that the tiles are the answer to, if they are
+ * @property {string} description - of the grey values
+ * @property {?string} image - the image whose activations the tiles are; null: they are filters
  */
 
 /**
- * A strip of tiles with the button that shows the rest.
+ * The tiles of a grid, and the button that shows all of them.
  * @param {Grid} grid
  * @returns {Promise<Node[]>}
  */
-export async function makeStrip(grid) {
-  const picture = make("img", { src: grid.picture });
+export async function createTiles(grid) {
+  const picture = createElement("img", { src: grid.picture });
   await picture.decode();
-  const strip = make("div", { className: "strip", role: "group", "aria-label": grid.name });
-  const tiles = Array.from({ length: Math.min(FIRST, grid.count) }, (_, place) => makeTile(grid, picture, place));
-  strip.append(...tiles);
-  strip.addEventListener("click", (event) => openTile(event, { grid, picture, strip }));
-  strip.addEventListener("keydown", (event) => walk(event, strip));
-  holdFocus(strip, 0);
-  return grid.count > FIRST ? [strip, makeMore(grid, picture, strip)] : [strip];
+  const container = createElement("div", { className: "tile-grid", role: "group", "aria-label": grid.name });
+  const count = Math.min(FIRST_TILES, grid.count);
+  container.append(...Array.from({ length: count }, (_, index) => createTile(grid, picture, index)));
+  container.addEventListener("click", (event) => openTile(event, { grid, picture, container }));
+  container.addEventListener("keydown", (event) => moveFocus(event, container));
+  setTabStop(container, 0);
+  return grid.count > FIRST_TILES ? [container, createMoreButton(grid, picture, container)] : [container];
 }
 
-/** Draw one tile of a grid at its own size; CSS makes it as large as it is to be, with hard edges. */
-export function drawTile(canvas, { grid, picture, place }) {
+/** Draw one tile in its original size; CSS enlarges it with hard edges. */
+export function drawTile(canvas, { grid, picture, index }) {
   const { width, height, columns } = grid;
   canvas.width = width;
   canvas.height = height;
-  const left = (place % columns) * width;
-  const top = Math.floor(place / columns) * height;
+  const left = (index % columns) * width;
+  const top = Math.floor(index / columns) * height;
   canvas.getContext("2d").drawImage(picture, left, top, width, height, 0, 0, width, height);
 }
 
-function makeTile(grid, picture, place) {
-  const canvas = make("canvas");
-  drawTile(canvas, { grid, picture, place });
-  return make("button", { type: "button", className: "tile", "aria-label": titleOf(grid, place) }, canvas);
+function createTile(grid, picture, index) {
+  const canvas = createElement("canvas");
+  drawTile(canvas, { grid, picture, index });
+  return createElement("button", { type: "button", className: "tile", "aria-label": titleOf(grid, index) }, canvas);
 }
 
-function titleOf(grid, place) {
-  return grid.title(number(place + 1), number(grid.count));
+function titleOf(grid, index) {
+  return grid.title(formatNumber(index + 1), formatNumber(grid.count));
 }
 
-function makeMore(grid, picture, strip) {
-  const button = make("button", { type: "button", className: "plain" });
-  const say = () => {
-    const isWhole = strip.children.length > FIRST;
-    button.textContent = isWhole ? words().fewerTiles : words().allTiles(number(grid.count));
-    button.setAttribute("aria-expanded", String(isWhole));
+function createMoreButton(grid, picture, container) {
+  const button = createElement("button", { type: "button", className: "text-button" });
+  const update = () => {
+    const showsAll = container.children.length > FIRST_TILES;
+    button.textContent = showsAll ? texts().fewerTiles : texts().allTiles(formatNumber(grid.count));
+    button.setAttribute("aria-expanded", String(showsAll));
   };
   button.addEventListener("click", () => {
-    if (strip.children.length > FIRST) {
-      while (strip.children.length > FIRST) strip.lastChild.remove();
-      holdFocus(strip, 0);
+    if (container.children.length > FIRST_TILES) {
+      while (container.children.length > FIRST_TILES) container.lastChild.remove();
     } else {
-      for (let place = FIRST; place < grid.count; place += 1) strip.append(makeTile(grid, picture, place));
-      holdFocus(strip, 0);
+      for (let index = FIRST_TILES; index < grid.count; index += 1) container.append(createTile(grid, picture, index));
     }
-    say();
+    setTabStop(container, 0);
+    update();
   });
-  say();
+  update();
   return button;
 }
 
-function openTile(event, { grid, picture, strip }) {
+function openTile(event, { grid, picture, container }) {
   const tile = event.target.closest(".tile");
   if (tile === null) return;
-  enlarge({
+  openTileDialog({
     grid,
-    place: [...strip.children].indexOf(tile),
-    draw: (canvas, place) => drawTile(canvas, { grid, picture, place }),
-    title: (place) => titleOf(grid, place),
-    onClose: (place) => holdFocus(strip, Math.min(place, strip.children.length - 1)).focus(),
+    index: [...container.children].indexOf(tile),
+    draw: (canvas, index) => drawTile(canvas, { grid, picture, index }),
+    title: (index) => titleOf(grid, index),
+    onClose: (index) => setTabStop(container, Math.min(index, container.children.length - 1)).focus(),
   });
 }
 
-/** One tile of a strip is reached with Tab, the others from it with the arrow keys: hundreds of stops are no way. */
-function holdFocus(strip, place) {
-  [...strip.children].forEach((tile, index) => {
-    tile.tabIndex = index === place ? 0 : -1;
+/** Roving tabindex: Tab reaches one tile of a grid, the arrow keys the others. */
+function setTabStop(container, index) {
+  [...container.children].forEach((tile, position) => {
+    tile.tabIndex = position === index ? 0 : -1;
   });
-  return strip.children[place];
+  return container.children[index];
 }
 
-function walk(event, strip) {
-  const tiles = [...strip.children];
-  const here = tiles.indexOf(document.activeElement);
+function moveFocus(event, container) {
+  const tiles = [...container.children];
+  const current = tiles.indexOf(document.activeElement);
   const columns = tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length;
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
-  const places = { Home: 0, End: tiles.length - 1 };
-  const place = places[event.key] ?? here + (steps[event.key] ?? Number.NaN);
-  if (tiles[place] === undefined) return;
+  const targets = { Home: 0, End: tiles.length - 1 };
+  const target = targets[event.key] ?? current + (steps[event.key] ?? Number.NaN);
+  if (tiles[target] === undefined) return;
   event.preventDefault();
-  holdFocus(strip, place).focus();
+  setTabStop(container, target).focus();
 }
