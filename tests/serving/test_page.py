@@ -296,10 +296,7 @@ def test_row_opens_its_image(client: httpx.Client, visit: Visit) -> None:
     expect(page.get_by_role("button", name="Choose images")).to_be_focused()
 
 
-@pytest.mark.parametrize(
-    "classes", [("cat", "path", "a, b"), ("label1", "class:x", 'q"\r'), ("狗", "label²", "label٣")]
-)
-def test_csv_of_any_names_and_numbers(client: httpx.Client, visit: Visit, classes: tuple[str, ...]) -> None:
+def test_csv_of_any_names_and_numbers(client: httpx.Client, visit: Visit) -> None:
     """The same bytes as convscope writes for names of every kind and numbers of every size, halves included."""
     generator = np.random.default_rng(0)
     values = generator.random((500, 3)) * 10.0 ** -generator.integers(0, 9, (500, 3))
@@ -307,11 +304,12 @@ def test_csv_of_any_names_and_numbers(client: httpx.Client, visit: Visit, classe
     table = [Answer(f"{index}.png", "", row.astype(np.float32)) for index, row in enumerate(values)]
     table += [Answer(name, "truncated", None) for name in ('a"b.png', "a,b", "a\nb", "a\rb", " a ", "照片.png")]
     page = visit(client)
-    csv_text = page.evaluate(
-        "async ([entries, classes]) => (await import('/page/csv.js')).toCsv(entries, classes)",
-        [[as_entry(row, classes) for row in table], classes],
-    )
-    assert csv_text.encode() == open_writer(Table(), classes).encode(table)
+    for classes in (("cat", "path", "a, b"), ("label1", "class:x", 'q"\r'), ("狗", "label²", "label٣")):
+        csv_text = page.evaluate(
+            "async ([entries, classes]) => (await import('/page/csv.js')).toCsv(entries, classes)",
+            [[as_entry(row, classes) for row in table], classes],
+        )
+        assert csv_text.encode() == open_writer(Table(), classes).encode(table)
 
 
 def as_entry(row: Answer, classes: tuple[str, ...]) -> dict[str, Any]:
