@@ -23,6 +23,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # which root may not use
     "--disable-gpu",
+    "--disable-software-rasterizer",  # a fifth less CPU time per page
     "--no-first-run",
     "--disable-background-networking",
     "--use-fake-device-for-media-stream",  # a camera that films a test card

@@ -38,13 +38,6 @@ def command(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], httpx.C
         child.communicate()
 
 
-def test_first_line_has_model_and_address(run_folder: Path) -> None:
-    """The default address is loopback."""
-    with command(run_folder) as (_, client, first_line):
-        assert first_line.startswith("serving colours (3 classes, 8 px) at http://127.0.0.1:")
-        assert client.get("/ready").status_code == 200
-
-
 def test_connections_have_tcp_nodelay() -> None:
     """Else the body of a response is delayed by 40 ms, until the client acknowledges the head."""
     with bind_socket("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
@@ -194,14 +187,13 @@ def test_api_key_from_file_or_environment(tmp_path: Path, monkeypatch: pytest.Mo
             read_api_key(file)
 
 
-def test_options_reach_the_service(run_folder: Path, tmp_path: Path) -> None:
-    """`--api-key-file` and `--cors-origin`."""
+def test_first_line_and_options(run_folder: Path, tmp_path: Path) -> None:
+    """The first line has the model and the address, by default of loopback; the options reach the service."""
     (tmp_path / "key").write_text("secret\n")
-    with command(run_folder, "--api-key-file", tmp_path / "key", "--cors-origin", "https://example.org") as (
-        _,
-        client,
-        _,
-    ):
+    options = ["--api-key-file", tmp_path / "key", "--cors-origin", "https://example.org"]
+    with command(run_folder, *options) as (_, client, first_line):
+        assert first_line.startswith("serving colours (3 classes, 8 px) at http://127.0.0.1:")
+        assert client.get("/ready").status_code == 200
         assert client.get("/info").status_code == 401
         response = client.get("/info", headers={"X-API-Key": "secret", "Origin": "https://example.org"})
         assert response.status_code == 200

@@ -25,7 +25,7 @@ export async function predictAll(entries, limits, onChange, signal) {
   await Promise.all(Array.from({ length: CONCURRENT_REQUESTS }, worker));
 }
 
-/** Lists of entries that fit into a request each; an entry that is too large has a list of its own. */
+/** Lists of entries that fit into a request each; an entry that is too large is alone in its list. */
 export function makeBatches(entries, limits) {
   const maxImages = Math.min(MAX_IMAGES, limits.max_images);
   const maxBytes = Math.min(MAX_BYTES, limits.max_bytes * CONTENT_FRACTION);

@@ -33,7 +33,7 @@ function toInputImage(file) {
   return { file, path: file.name };
 }
 
-/** The whole window accepts drops: a browser would open a file that misses the drop zone. */
+/** The entire window accepts drops: a browser would open a file that misses the drop zone. */
 function listenForDropped(onImages) {
   const setDragging = (isDragging) => document.body.classList.toggle("dragging", isDragging);
   document.addEventListener("dragover", (event) => {
