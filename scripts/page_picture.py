@@ -17,8 +17,9 @@ from playwright.sync_api import sync_playwright
 from convscope.files import read_table
 from convscope.run import Run
 from convscope.serving.http_protocol import Server
-from convscope.serving.service import ServiceSettings, open_service
+from convscope.serving.service import open_service
 from convscope.serving.serving import bind_socket
+from convscope.serving.settings import ServiceSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "pictures" / "page.png"

@@ -14,7 +14,8 @@ from served import Served, serving, write_run
 from tiny_model import COLOURS, colour_model
 
 from convscope.serving import http_protocol
-from convscope.serving.service import ServiceSettings, open_service
+from convscope.serving.service import open_service
+from convscope.serving.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

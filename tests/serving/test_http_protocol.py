@@ -21,7 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from convscope.images.reading import read_image
 from convscope.serving import http_protocol
 from convscope.serving.http_protocol import Server, TimeoutProtocol
-from convscope.serving.service import ServiceSettings, open_service
+from convscope.serving.service import open_service
+from convscope.serving.settings import ServiceSettings
 
 OVERRIDDEN = {  # what breaks if Uvicorn renames it or stops calling it
     (H11Protocol, TimeoutProtocol, "connection_made"): "a client that sends nothing is never disconnected",

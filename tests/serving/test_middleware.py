@@ -10,7 +10,8 @@ import pytest
 from served import Served, photo, serving
 
 from convscope.serving.middleware import SECURITY_HEADERS
-from convscope.serving.service import ServiceSettings, open_service
+from convscope.serving.service import open_service
+from convscope.serving.settings import ServiceSettings
 
 KEY = "correct horse"
 PROTECTED = ("/info", "/metrics", "/filters", "/openapi.json", "/docs", "/v1/models/colours", "/nothing")

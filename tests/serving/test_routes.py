@@ -21,7 +21,8 @@ from convscope.bundle.neighbours import NEIGHBOURS
 from convscope.drawing import data_uri, filter_grid, overlay, png_bytes
 from convscope.errors import BundleError
 from convscope.images.reading import read_image
-from convscope.serving.service import ServiceSettings, open_service
+from convscope.serving.service import open_service
+from convscope.serving.settings import ServiceSettings
 
 Files = list[tuple[str, tuple[str, bytes]]]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +15,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from commands import Command, start
+from commands import Command, environment, start
 from served import photo, read_all, slow_photo
 
-import convscope.serving
-from convscope.errors import ConvscopeError, MissingExtra
+from convscope.errors import ConvscopeError
 from convscope.serving.serving import API_KEY_VARIABLE, bind_socket, read_api_key
 
 
@@ -158,11 +157,23 @@ def test_invalid_options(cli: Command, run_folder: Path, arguments: list[str], m
     assert message in ended.err.splitlines()[0]
 
 
-def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without one of the modules of the extra [serve] the import is an error that names the extra."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else name)
-    with pytest.raises(MissingExtra, match=r"'uvicorn'.*pip install 'convscope\[serve\]'"):
-        importlib.reload(convscope.serving)
+@pytest.mark.parametrize("module", ["fastapi", "uvicorn", "python_multipart", "prometheus_client"])
+def test_missing_extra(run_folder: Path, module: str) -> None:
+    """Without one of its modules `serve` raises an error that names the extra; settings and key need none of them."""
+    program = f"""
+import sys
+sys.modules[{module!r}] = None
+from pathlib import Path
+from convscope.errors import MissingExtra
+from convscope.serving.serving import read_api_key, serve
+from convscope.serving.settings import ServiceSettings
+try:
+    serve(Path({str(run_folder)!r}), settings=ServiceSettings(api_key=read_api_key(None)))
+except MissingExtra as error:
+    print(error.fix)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True)
+    assert ended.stdout == "pip install 'convscope[serve]'\n", ended.stderr
 
 
 def test_folder_without_a_model(cli: Command, tmp_path: Path) -> None:

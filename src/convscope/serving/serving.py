@@ -7,9 +7,8 @@ import os
 import socket
 from pathlib import Path
 
-from convscope.errors import ConvscopeError
-from convscope.serving.http_protocol import Server, shutdown_on_signals
-from convscope.serving.service import ServiceSettings, open_service
+from convscope.errors import ConvscopeError, MissingExtra
+from convscope.serving.settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +26,16 @@ def serve(model: Path, *, host: str = "127.0.0.1", port: int = 8000, settings: S
         settings: queue, deadline, API key, CORS origin; None: the defaults, without a key.
 
     Raises:
+        MissingExtra: the extra [serve] is not installed.
         BundleError: the model cannot be used.
         ConvscopeError: the service cannot bind to the address.
         KeyboardInterrupt: Ctrl-C, after the same graceful shutdown.
     """
+    try:
+        from convscope.serving.http_protocol import Server, shutdown_on_signals
+        from convscope.serving.service import open_service
+    except ModuleNotFoundError as error:
+        raise MissingExtra(command="convscope serve", module=str(error.name), extra="serve") from None
     service = open_service(model, settings or ServiceSettings())
     server = Server(service)
     with bind_socket(host, port) as listener, shutdown_on_signals(server):
