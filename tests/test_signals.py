@@ -1,4 +1,4 @@
-"""signals.py: a first signal is a question, a second one acts, and everything is given back."""
+"""signals.py: a first signal requests a stop, a second one acts as usual, and the handlers are restored."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import pytest
 from convscope.signals import SIGNALS, stop_requests
 
 
-class Heard(Exception):
-    """Raised by the handler that stood before."""
+class Handled(Exception):
+    """Raised by the handler that was installed before."""
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[Callable[[int, FrameType | None], None]]:
-    """A handler that raises `Heard`, as the process's own for both signals; what was there before comes back."""
+    """A handler that raises `Handled`, installed for both signals; the handlers before are restored."""
 
-    def hear(number: int, _: FrameType | None) -> None:
-        raise Heard(number)
+    def handle(number: int, _: FrameType | None) -> None:
+        raise Handled(number)
 
-    before = {number: signal.signal(number, hear) for number in SIGNALS}
-    yield hear
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    yield handle
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-def test_nothing_is_asked_without_a_signal() -> None:
-    """The function says False until a signal comes."""
+def test_without_a_signal_no_stop_is_requested() -> None:
+    """The function returns False until a signal comes."""
     with stop_requests() as is_stopped:
         assert not is_stopped()
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_first_signal_only_asks(number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM do nothing but make the function say True, which it goes on saying."""
+def test_a_first_signal_requests_a_stop(number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM do nothing but make the function return True, from then on."""
     with stop_requests() as is_stopped:
         signal.raise_signal(number)
         assert is_stopped()
@@ -46,15 +46,15 @@ def test_first_signal_only_asks(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("first", SIGNALS)
 @pytest.mark.parametrize("second", SIGNALS)
-def test_second_signal_acts_as_it_always_did(first: signal.Signals, second: signal.Signals) -> None:
-    """Whoever cannot wait asks twice, by the same signal or the other."""
+def test_a_second_signal_acts_as_usual(first: signal.Signals, second: signal.Signals) -> None:
+    """The same signal or the other one ends the process at once."""
     with stop_requests():
         signal.raise_signal(first)
-        with pytest.raises(Heard):
+        with pytest.raises(Handled):
             signal.raise_signal(second)
 
 
-def test_handlers_are_given_back(handlers: Callable[[int, FrameType | None], None]) -> None:
+def test_handlers_are_restored(handlers: Callable[[int, FrameType | None], None]) -> None:
     """After the block, also one that ends with an error, signals do what they did before."""
     with stop_requests():
         assert signal.getsignal(signal.SIGINT) is not handlers
@@ -65,7 +65,7 @@ def test_handlers_are_given_back(handlers: Callable[[int, FrameType | None], Non
 
 
 def test_ignored_signal_stays_ignored() -> None:
-    """Where the person had a signal ignored, as nohup and a shell's `&` do, it stops nothing."""
+    """A signal that was ignored, as by nohup and a shell's `&`, stops nothing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stop_requests() as is_stopped:
         signal.raise_signal(signal.SIGINT)
@@ -76,7 +76,7 @@ def test_ignored_signal_stays_ignored() -> None:
 
 
 def test_blocks_can_be_nested() -> None:
-    """A stop inside an inner block is the inner one's; the outer block hears the next signal."""
+    """A stop inside an inner block is the inner one's; the outer block gets the next signal."""
     with stop_requests() as outer:
         with stop_requests() as inner:
             signal.raise_signal(signal.SIGINT)
@@ -86,8 +86,8 @@ def test_blocks_can_be_nested() -> None:
         assert outer()
 
 
-def test_other_threads_are_let_be(handlers: Callable[[int, FrameType | None], None]) -> None:
-    """In a thread, where Python hears no signals, the block works, says False and touches no handler."""
+def test_other_threads_have_no_handlers(handlers: Callable[[int, FrameType | None], None]) -> None:
+    """In a thread, where Python handles no signals, the block works, returns False and changes no handler."""
     seen: list[object] = []
 
     def work() -> None:
