@@ -1,6 +1,6 @@
 """The run folder: what is in it, and how a run is made, opened and resumed.
 
-Every file in it appears whole or not at all (`convscope.files`); only log.jsonl grows.
+Every file in it is written atomically (`convscope.files`); only log.jsonl grows.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from typing import Any
 from convscope.environment import describe_environment
 from convscope.errors import RunError
 from convscope.files import NOT_UTF_8, make_numbered_folder, read_json, write_atomic, write_json
-from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import ResolvedRecipe
 
 RUNS = Path("runs")
+RUNS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The places of one run's files below `path`."""
+    """The paths of one run's files below `path`."""
 
     path: Path
 
@@ -60,18 +62,18 @@ class Run:
         return self.path / "figures"
 
     @property
-    def recipe(self) -> Recipe:
-        """The recipe that the run was started with."""
-        return Recipe.from_file(self.recipe_file)
+    def recipe(self) -> ResolvedRecipe:
+        """The recipe that the run was started with, complete."""
+        return ResolvedRecipe.from_file(self.recipe_file)
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Where the images are, and what the run was made with."""
+        """The folder of the images, the versions of the libraries and the machine that the run was started on."""
         return read_json(self.environment_file)
 
     @property
     def is_finished(self) -> bool:
-        """Whether training came to its end and left a model."""
+        """Whether training has ended and the model is written."""
         return (self.model / "model.json").exists()
 
     def log(self, event: str, **facts: Any) -> None:
@@ -81,44 +83,55 @@ class Run:
             file.write(line + "\n")
 
 
-def new_run(path: Path | None, *, recipe: Recipe, data: Path) -> Run:
-    """Make a run folder at `path`, or at the next free `runs/N`; an existing one is never overwritten."""
-    try:
+def new_run(path: Path | None, *, recipe: ResolvedRecipe, data: Path) -> Run:
+    """Make a run folder at `path`, or at the next free `runs/N`; an existing one is never overwritten.
+
+    Raises:
+        RunError: something is there already, or the folder cannot be written.
+    """
+    with explain_write_errors(path or RUNS, fix="choose another `out`"):
         run = Run(make_numbered_folder(RUNS) if path is None else _make_folder(path))
         write_atomic(run.recipe_file, recipe.to_toml())  # a folder with a recipe is a run
-        keep_environment(run, data=data)
-    except OSError as error:
-        raise RunError(
-            found=f"{path or RUNS} cannot be written: {error.strerror or error}",
-            expected="a place for the run folder that convscope may write to",
-            fix="choose another --out",
-        ) from None
+        write_environment(run, data=data)
     return run
 
 
 def check_free(path: Path) -> None:
-    """Make sure that a new run can be at `path`: nothing is there, or a folder that is empty but for hidden files.
+    """Check that a new run can be made at `path`: nothing is there, or a folder that is empty but for hidden files.
 
     Raises:
-        RunError: something is.
-        OSError: no folder can be made there.
+        RunError: something is there, or no folder can be made there.
     """
-    missing = [each for each in (path, *path.parents) if not each.exists()]
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     if missing:
-        path.mkdir(parents=True)
+        with explain_write_errors(path, fix="choose another `out`"):
+            path.mkdir(parents=True)
         for folder in missing:
-            with suppress(OSError):  # somebody else puts something there now
+            with suppress(OSError):  # another process has just put something there
                 folder.rmdir()
-    if path.exists() and (not path.is_dir() or any(not each.name.startswith(".") for each in path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
         raise RunError(
             found=f"{path} exists already",
             expected="a new run folder",
-            fix="choose another --out, or go on with --resume",
+            fix="choose another `out`, or continue that run with `resume=True`",
         )
 
 
-def keep_environment(run: Run, *, data: Path) -> None:
-    """Write environment.json where a run does not have it yet."""
+@contextmanager
+def explain_write_errors(path: Path, *, fix: str) -> Iterator[None]:
+    """Raise a RunError for an OSError in the block, which only writes at `path`: no permission, or a full disk."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            found=f"{path} cannot be written: {error.strerror or error}",
+            expected="a folder that convscope may write to, on a disk with free space",
+            fix=fix,
+        ) from None
+
+
+def write_environment(run: Run, *, data: Path) -> None:
+    """Write environment.json, unless a run has it already."""
     if not run.environment_file.exists():
         write_json(run.environment_file, describe_environment(data))
 
@@ -131,33 +144,25 @@ def open_run(path: Path) -> Run:
     """
     run = Run(path)
     if not os.path.isfile(run.recipe_file):  # unlike Path.is_file, no error where a parent folder may not be read
-        what = "no run folder" if os.path.lexists(path) else "nothing"
+        found = "no run folder" if os.path.lexists(path) else "nothing"
         raise RunError(
-            found=f"{what} at {path}",
-            expected="a run folder, as `convscope train` leaves it",
-            fix=f"check the path; runs here: {_runs_here()}",
+            found=f"{found} at {path}",
+            expected="a run folder, as `convscope train` writes it",
+            fix=f"check the path; runs here: {_list_runs()}",
         )
     return run
 
 
-def run_to_resume(out: Path | None, *, resume: bool) -> Run | None:
-    """The run in `out` to go on with; None where it is to begin, also since it was killed before it had begun.
+def find_started_run(out: Path | None) -> Run | None:
+    """The run at `out` that can be resumed; None if there is none, or it was killed before its recipe was written.
 
     Raises:
-        RunError: it is not said which run.
+        RunError: `out` is not given.
     """
-    if resume and out is None:
-        raise RunError(found="--resume without --out", expected="the run to go on with", fix="say which one with --out")
-    run = Run(Path(out)) if resume and out is not None else None
-    return run if run is not None and run.recipe_file.is_file() else None
-
-
-def base_recipe(file: Path | None, *, out: Path | None, resume: bool) -> Recipe:
-    """What flags go over: the recipe in `file`, else that of the run which is gone on with, else the default one."""
-    if file is not None:
-        return Recipe.from_file(file)
-    old = run_to_resume(out, resume=resume)
-    return Recipe() if old is None else old.recipe
+    if out is None:
+        raise RunError(found="`resume=True` without `out`", expected="the run to resume", fix="name it with `out`")
+    run = Run(Path(out))
+    return run if run.recipe_file.is_file() else None
 
 
 def _make_folder(path: Path) -> Path:
@@ -166,6 +171,6 @@ def _make_folder(path: Path) -> Path:
     return path
 
 
-def _runs_here() -> str:
-    found = sorted(str(file.parent) for file in RUNS.glob("*/recipe.toml"))
-    return ", ".join(found[-5:]) or "none"
+def _list_runs() -> str:
+    runs = sorted(str(file.parent) for file in RUNS.glob("*/recipe.toml"))
+    return ", ".join(runs[-RUNS_SHOWN:]) or "none"

@@ -1,4 +1,4 @@
-"""The promise: stopped by anything at any moment, a training goes on to the same bits as one that was never stopped."""
+"""The promise: stopped by anything at any moment, a run continues to the same bits as one that was never stopped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,16 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from learners import bits, make_learner
 from safetensors.numpy import load_file
 from sample_images import write_folder
 
+from convscope.datasets.dataset import open_dataset
 from convscope.errors import Interrupted
 from convscope.networks import efficientnet
 from convscope.recipe.defaults import EFFICIENTNET
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
 from convscope.run import Run
-from convscope.training import learner as learning
-from convscope.training.learner import Learner
+from convscope.training import learner as learner_module
 from convscope.training.training import train
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -55,12 +58,12 @@ COMPACT = Recipe(  # every image size, every augmentation, and moving statistics
     patience=12,
     seed=7,
 )
-PRETRAINED = Recipe(  # a head that is solved on features, then every weight
+PRETRAINED = Recipe(  # a head that is fitted on frozen features, then every weight
     network=EFFICIENTNET,
     precision="float32",
     image_size=32,
     batch_size=4,
-    epochs=6,
+    epochs=4,
     seed=7,
 )
 WAIT_SECONDS = 120
@@ -76,14 +79,14 @@ data, out, recipe, operation, left = sys.argv[1:]
 left = int(left)
 
 def dying(function):
-    # die at the n-th call that a checkpoint's writing makes
-    def call(*words):
+    # die at the n-th call while a checkpoint is written
+    def call(*arguments):
         global left
         if any(frame.name == "save_checkpoint" for frame in traceback.extract_stack()):
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-        return function(*words)
+        return function(*arguments)
     return call
 
 if operation == "fsync":
@@ -93,8 +96,8 @@ elif operation == "rename":
 try:
     train(Path(data), Recipe.from_toml(recipe), out=Path(out), resume=True)
 except Interrupted as stop:
-    print(json.dumps([stop.found, stop.expected, stop.fix]))
-    sys.exit(stop.exit_code)
+    print(json.dumps([stop.position, stop.saved, {name: str(value) for name, value in stop.resume.items()}]))
+    sys.exit(130)
 """
 
 
@@ -106,7 +109,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uninterrupted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """What every other run has to end like."""
+    """The run that every other run has to end like."""
     run = train(shapes, RECIPE, out=tmp_path_factory.mktemp("runs") / "uninterrupted")
     losses = [float(row["val_loss"]) for row in history(run)]
     assert len(set(losses)) == EPOCHS  # no two epochs are alike: a lost or repeated step would show
@@ -117,13 +120,12 @@ def uninterrupted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
 def start(
     shapes: Path, run: Run, *, recipe: Recipe = RECIPE, die_at: tuple[str, int] = ("", 0)
 ) -> subprocess.Popen[str]:
-    """A training in a process of its own, which begins or goes on; it may be told to kill itself."""
-    words = [sys.executable, "-c", CHILD, str(shapes), str(run.path), recipe.to_toml(), die_at[0], str(die_at[1])]
-    return spawn(words)
+    """A training in a child process, which starts or resumes; with `die_at` it kills itself."""
+    return spawn([sys.executable, "-c", CHILD, str(shapes), str(run.path), recipe.to_toml(), die_at[0], str(die_at[1])])
 
 
 def train_and_kill(shapes: Path, run: Run, *, after_epochs: int, recipe: Recipe = RECIPE, pause: float = 0.02) -> None:
-    """Train in a process of its own, or go on, and kill it some seconds after it has written so many epochs."""
+    """Start or resume in a child process, and kill it some seconds after it has written so many epochs."""
     child = start(shapes, run, recipe=recipe)
     wait_for_epochs(run, after_epochs)
     time.sleep(pause)
@@ -132,9 +134,9 @@ def train_and_kill(shapes: Path, run: Run, *, after_epochs: int, recipe: Recipe 
     assert code == -signal.SIGKILL, err
 
 
-def spawn(words: Sequence[str]) -> subprocess.Popen[str]:
-    """A process whose output is kept."""
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def spawn(command: Sequence[str]) -> subprocess.Popen[str]:
+    """A process whose output is captured."""
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def end(child: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -154,7 +156,7 @@ def wait_for_epochs(run: Run, count: int) -> None:
     until = time.monotonic() + WAIT_SECONDS
     wanted = events(run).count("epoch") + count
     while events(run).count("epoch") < wanted:
-        assert time.monotonic() < until, "the training does not get on"
+        assert time.monotonic() < until, "the training makes no progress"
         time.sleep(0.002)
 
 
@@ -170,7 +172,7 @@ def newest(run: Run) -> Path:
 
 
 def assert_same_end(run: Run, other: Run) -> None:
-    """The same weights to the byte, the same history but for the time, the same state to go on from."""
+    """The same weights to the byte, the same history but for the time, the same state in the last checkpoint."""
     name = Path("model") / "weights.safetensors"
     assert (run.path / name).read_bytes() == (other.path / name).read_bytes()
     rows, expected = ([{**row, "seconds": ""} for row in history(each)] for each in (run, other))
@@ -194,11 +196,11 @@ def assert_same_end(run: Run, other: Run) -> None:
 
 
 def test_killed_at_random_moments(shapes: Path, uninterrupted: Run, tmp_path: Path) -> None:
-    """Three times SIGKILL, each somewhere in the work of a random epoch, and then on to the end: the same bits."""
+    """Three times SIGKILL, each somewhere in a random epoch, and then to the end: the same bits."""
     run = Run(tmp_path / "run")
     moments = np.random.default_rng(11)
     for _ in range(3):
-        train_and_kill(shapes, run, after_epochs=int(moments.integers(1, 9)), pause=moments.uniform(0, 0.1))
+        train_and_kill(shapes, run, after_epochs=int(moments.integers(1, 6)), pause=moments.uniform(0, 0.1))
         assert not run.is_finished
     train(shapes, out=run.path, resume=True)
     assert events(run).count("resume") == 3
@@ -217,7 +219,7 @@ def test_killed_inside_a_checkpoint_write(shapes: Path, uninterrupted: Run, tmp_
 
 
 def test_stopped_by_signals(shapes: Path, uninterrupted: Run, tmp_path: Path) -> None:
-    """SIGTERM, then SIGINT: each saves everything, ends with 130, and says a command that goes on to the same bits."""
+    """SIGTERM, then SIGINT to the command line: each saves everything and says how to continue to the same bits."""
     run = Run(tmp_path / "my run")
     child = start(shapes, run)
     wait_for_epochs(run, 3)
@@ -225,31 +227,34 @@ def test_stopped_by_signals(shapes: Path, uninterrupted: Run, tmp_path: Path) ->
     child.send_signal(signal.SIGTERM)
     code, out, err = end(child)
     assert code == 130, err
-    found, expected, command = json.loads(out)
+    position, saved, arguments = json.loads(out)
     per_epoch = int(history(run)[0]["step"])
-    assert str(run.path) in expected
-    assert found == f"at step {int(newest(run).name[5:]):,} of {EPOCHS * per_epoch:,}"  # the very step is saved
+    assert str(run.path) in saved
+    assert position == f"step {int(newest(run).name[5:]):,} of {EPOCHS * per_epoch:,}"  # this very step is saved
+    assert arguments == {"data": str(shapes), "out": str(run.path), "resume": "True"}
 
-    child = spawn([sys.executable, "-m", *shlex.split(command)])
+    command = ["train", str(shapes), "--out", str(run.path), "--resume"]
+    child = spawn([sys.executable, "-m", "convscope", *command])
     wait_for_epochs(run, 3)
     time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     code, out, err = end(child)
     assert (code, out) == (130, "")
-    assert command in err
+    (line,) = (line for line in err.splitlines() if line.startswith("resume:"))
+    assert shlex.split(line.removeprefix("resume:"))[1:] == command
     assert "Traceback" not in err
     assert events(run)[-1] == "interrupted"
 
-    assert shlex.split(command)[1:] == ["train", str(shapes), "--out", str(run.path), "--resume"]
     train(shapes, out=run.path, resume=True)
     assert events(run).count("interrupted") == 2
     assert_same_end(run, uninterrupted)
 
 
-def test_damaged_checkpoint_is_told_and_the_one_before_is_used(
-    shapes: Path, uninterrupted: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_damaged_checkpoint_is_logged_and_the_one_before_is_used(
+    shapes: Path, uninterrupted: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a byte of the newest checkpoint changed, the one before is used, the person hears of it: the same bits."""
+    """With a byte of the newest checkpoint changed, the one before is used, and a message names it: the same bits."""
+    caplog.set_level("INFO", logger="convscope")
     run = Run(tmp_path / "run")
 
     def press_ctrl_c() -> None:
@@ -266,34 +271,33 @@ def test_damaged_checkpoint_is_told_and_the_one_before_is_used(
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    capsys.readouterr()
     train(shapes, out=run.path, resume=True)
-    assert f"checkpoint {damaged} is damaged" in capsys.readouterr().err
+    assert any(f"checkpoint {damaged} is damaged" in message for message in caplog.messages)
     assert "damaged" in events(run)
     assert_same_end(run, uninterrupted)
 
 
-@pytest.mark.parametrize("around", [-1, 0, 1])
-def test_compact_goes_on_around_a_change_of_size(shapes: Path, around: int) -> None:
-    """Put back into a new learner just before, at and after each change of the image size: the same bits at the end."""
-    whole = Learner(shapes, COMPACT)
-    steps = COMPACT.num_steps(whole.steps_per_epoch)
-    sizes = [whole.schedule.size(step) for step in range(steps)]
-    whole.fit(steps=steps)
-    expected = whole.snapshot()
-    before = Learner(shapes, COMPACT)
-    for change in (sizes.index(24), sizes.index(32)):
-        before.fit(steps=change + around - before.step)
-        after = Learner(shapes, COMPACT)
-        after.go_back_to(before.snapshot())
-        after.fit(steps=steps - after.step)
-        arrays = after.snapshot().arrays
-        assert arrays.keys() == expected.arrays.keys()
-        assert {name for name, array in arrays.items() if array.tobytes() != expected.arrays[name].tobytes()} == set()
+def test_compact_continues_around_a_change_of_size(shapes: Path) -> None:
+    """Restored just before, at and after each change of the image size: the same bits at the end."""
+    recipe = resolve(COMPACT)
+    dataset = open_dataset(shapes, recipe)
+    uninterrupted = make_learner(dataset, recipe)
+    num_steps = uninterrupted.plan.num_steps
+    sizes = [uninterrupted.plan.image_size(step) for step in range(num_steps)]
+    stops = [sizes.index(size) + offset for size in (24, 32) for offset in (-1, 0, 1)]
+    snapshots = []
+    for stop in (*stops, num_steps):
+        uninterrupted.fit(steps=stop - uninterrupted.step)
+        snapshots.append(uninterrupted.snapshot())
+    resumed = make_learner(dataset, recipe, checkpoint=snapshots[0])  # another one, so that nothing else is known
+    for snapshot in snapshots[:-1]:
+        resumed.restore(snapshot)
+        resumed.fit(steps=num_steps - resumed.step)
+        assert bits(resumed.snapshot()) == bits(snapshots[-1])
 
 
 def test_compact_killed_at_a_random_moment(shapes: Path, tmp_path: Path) -> None:
-    """SIGKILL among the small images, SIGKILL later on, and then to the end: the bits of an unbroken run."""
+    """SIGKILL among the small images, SIGKILL later on, and then to the end: the bits of an uninterrupted run."""
     uninterrupted = train(shapes, COMPACT, out=tmp_path / "uninterrupted")
     run = Run(tmp_path / "run")
     for epochs in (2, 4):
@@ -304,9 +308,9 @@ def test_compact_killed_at_a_random_moment(shapes: Path, tmp_path: Path) -> None
 
 
 def test_pretrained_killed_at_a_random_moment(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGKILL as soon as the head is solved, SIGKILL while all is fine-tuned, and then to the end: the same bits.
+    """SIGKILL as soon as the head is fitted, SIGKILL during fine-tuning, and then to the end: the same bits.
 
-    The end is reached without the package that the weights came from, and without a feature.
+    The end is reached without the package of the pretrained weights, and without features.
     """
     uninterrupted = train(shapes, PRETRAINED, out=tmp_path / "uninterrupted")
     run = Run(tmp_path / "run")
@@ -315,7 +319,23 @@ def test_pretrained_killed_at_a_random_moment(shapes: Path, tmp_path: Path, monk
         assert not run.is_finished
     assert history(run)[0]["epoch"] == "0"
     monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
-    monkeypatch.setattr(learning, "start_from_features", None)
+    monkeypatch.setattr(learner_module, "fit_linear_probe", None)
     train(shapes, out=run.path, resume=True)
     assert "resume" in events(run)
     assert_same_end(run, uninterrupted)
+
+
+def test_a_run_of_the_version_before_is_resumed(tmp_path: Path) -> None:
+    """A run that was stopped before recipes were saved complete ends with the bits of a new one of 20 epochs."""
+    old = Path(__file__).parents[1] / "old"
+    run = Run(Path(shutil.copytree(old / "unfinished", tmp_path / "run")))
+    assert "epochs" not in run.recipe_file.read_text(encoding="utf-8")
+    train(old / "photos", Recipe(patience=0), out=run.path, resume=True)
+    choices = Recipe.from_file(run.recipe_file)
+    assert choices.epochs == 20
+    anew = train(old / "photos", choices, out=tmp_path / "anew")
+    name = Path("model") / "weights.safetensors"
+    assert (run.path / name).read_bytes() == (anew.path / name).read_bytes()
+    rows, expected = ([{**row, "seconds": ""} for row in history(each)] for each in (run, anew))
+    assert rows == expected
+    assert len(rows) == 20

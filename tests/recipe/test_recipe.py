@@ -14,85 +14,56 @@ from hypothesis import strategies as st
 from convscope.errors import RecipeError
 from convscope.recipe.defaults import (
     AUTO,
-    DEFAULT_EPOCHS,
-    DEFAULTS,
+    COMMON_DEFAULTS,
     EFFICIENTNET,
-    LEAST_SIZES,
+    MIN_IMAGE_SIZES,
     Kind,
-    kind_of,
-    names_of_networks,
+    describe_networks,
 )
-from convscope.recipe.recipe import Fit, Optimizer, Precision, Recipe, Schedule
+from convscope.recipe.recipe import Recipe, field_types
+from convscope.recipe.values import Fit, Optimizer, PrecisionChoice, Schedule
 
 NETWORKS: dict[str, Kind] = {
     "classic": "classic",
     "compact": "compact",
     EFFICIENTNET: "pretrained",
     "keras:ResNet50": "pretrained",
-    "my_networks:small": "own",
+    "my_networks:small": "custom",
 }
 SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
-SAVED_BEFORE = """format = 1
-network = "compact"
-image_size = 64
-channels = 3
-fit = "stretch"
-filters = [32, 32, 64, 128, 256]
-dense_units = 128
-validation = 0.16
-test = 0.0
-label_from_name = false
-max_refused = 0.05
-batch_size = 64
-optimizer = "muon"
-learning_rate = 0.015
-schedule = "one-cycle"
-weight_decay = 0.0005
-label_smoothing = 0.1
-flip = true
-shift = 0.1
-sizes = [0.5, 0.75]
-size_shares = [0.52, 0.26]
-steps = 7
-shrink = true
-patience = 0
-precision = "float32"
-license = ""
-seed = 3
-"""
 
 
 @st.composite
 def lengths(draw: st.DrawFn, kind: Kind) -> dict[str, Any]:
-    """How long to train, in one of the ways that a kind of network allows."""
+    """A length of the training, in one of the units, as a kind of network allows."""
     least = 0 if kind == "pretrained" else 1
-    ways = {
+    units = {
         "epochs": st.integers(least, 10**6),
         "steps": st.integers(least, 10**9),
         "budget": st.floats(0, 1e9, exclude_min=True),
     }
-    name = draw(st.sampled_from(["", *ways]))
-    return {name: draw(ways[name])} if name else {}
+    name = draw(st.sampled_from(["", *units]))
+    return {name: draw(units[name])} if name else {}
 
 
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
-    """Any recipe whose network is said."""
+    """Any recipe that names its network."""
     network, kind = draw(st.sampled_from(list(NETWORKS.items())))
     is_compact = kind == "compact"
     num_filters = {"classic": (1, 6), "compact": (3, 6)}.get(kind, (0, 0))
     filters = draw(st.lists(st.integers(1, 65536), min_size=num_filters[0], max_size=num_filters[1]).map(tuple))
-    least = 2 * LEAST_SIZES[kind] if is_compact else max(LEAST_SIZES[kind], 2 ** len(filters))
+    least = 2 * MIN_IMAGE_SIZES[kind] if is_compact else max(MIN_IMAGE_SIZES[kind], 2 ** len(filters))
     validation = draw(SHARES)
     num_sizes = draw(st.integers(0, 3)) if is_compact else 0
     return Recipe(
         network=network,
         weights=draw(st.sampled_from(["imagenet", "none", "my weights.h5"])) if kind == "pretrained" else "none",
         image_size=draw(st.integers(least, 4096)),
-        sizes=draw(st.lists(st.floats(0.5, 1), min_size=num_sizes, max_size=num_sizes)),
-        size_shares=draw(st.lists(st.floats(0.01, 0.3), min_size=num_sizes, max_size=num_sizes)),
-        optimizer=draw(st.sampled_from([each for each in get_args(Optimizer) if each != "muon" or is_compact])),
-        precision=draw(st.sampled_from(get_args(Precision))),
+        sizes=draw(st.lists(st.floats(0.5, 1), min_size=num_sizes, max_size=num_sizes).map(tuple)),
+        size_shares=draw(st.lists(st.floats(0.01, 0.3), min_size=num_sizes, max_size=num_sizes).map(tuple)),
+        optimizer=draw(st.sampled_from([name for name in get_args(Optimizer) if name != "muon" or is_compact])),
+        precision=draw(st.sampled_from(get_args(PrecisionChoice))),
         schedule=draw(st.sampled_from(get_args(Schedule))),
         weight_decay=draw(st.floats(0, 1)),
         label_smoothing=draw(st.floats(0, 1, exclude_max=True)),
@@ -130,57 +101,27 @@ def test_a_recipe_survives_being_saved(recipe: Recipe) -> None:
     assert Recipe.from_toml(recipe.to_toml()) == recipe
 
 
-def test_classic_is_the_reference() -> None:
-    """The choices of the reference system: a drift here would change what every number is compared with."""
-    recipe = Recipe(network="classic")
-    assert (recipe.network, recipe.image_size, recipe.channels, recipe.fit) == ("classic", 128, 3, "stretch")
-    assert (recipe.filters, recipe.dense_units, recipe.batch_size) == ((32, 32, 64), 128, 32)
-    assert (recipe.learning_rate, recipe.validation, recipe.test, recipe.max_refused) == (1e-4, 0.16, 0.0, 0.05)
-    assert (recipe.optimizer, recipe.schedule, recipe.weight_decay, recipe.label_smoothing) == (
-        "adam",
-        "constant",
-        0,
-        0,
-    )
-    assert (recipe.flip, recipe.shift, recipe.sizes, recipe.size_shares) == (False, 0.0, (), ())
-
-
-@pytest.mark.parametrize(("network", "kind"), NETWORKS.items())
-def test_each_network_has_its_own_defaults(network: str, kind: Kind) -> None:
-    """What is not said is what an expert would choose for that network; what is said stays, also in a file."""
-    recipe = Recipe(network=network)
-    assert recipe.kind == kind
-    assert {name: getattr(recipe, name) for name in DEFAULTS[kind]} == DEFAULTS[kind]
-    assert Recipe.from_toml(f'network = "{network}"') == recipe
-    said = Recipe(network=network, batch_size=7, flip=False, learning_rate=0.5)
-    assert (said.batch_size, said.flip, said.learning_rate) == (7, False, 0.5)
-    assert said.filters == DEFAULTS[kind]["filters"]
-
-
-def test_by_default_the_network_is_chosen_later() -> None:
-    """Until then what a network would choose is open, has no kind, and stands in no file; what is said is there."""
+def test_what_is_not_chosen_is_open() -> None:
+    """An empty recipe chooses nothing, has no kind, and is an empty file; `auto` leaves the network open as well."""
     recipe = Recipe(batch_size=7)
-    assert recipe.network == AUTO
-    assert kind_of(recipe.network) is None
-    with pytest.raises(ValueError, match="auto"):
-        _ = recipe.kind
-    assert recipe.said("batch_size") == 7
-    assert {recipe.said(name) for name in DEFAULTS["compact"] if name not in ("batch_size", "weights")} == {None}
-    assert "image_size" not in recipe.to_toml()
+    assert recipe.chosen() == {"batch_size": 7}
+    assert (recipe.has_network, recipe.kind, recipe.image_size) == (False, None, None)
+    assert recipe.to_toml() == "format = 1\nbatch_size = 7\n"
     assert Recipe.from_toml(recipe.to_toml()) == recipe == Recipe.from_toml("batch_size = 7")
+    assert (Recipe(network=AUTO).has_network, Recipe(network=AUTO).kind) == (False, None)
 
 
 @pytest.mark.parametrize(("network", "kind"), NETWORKS.items())
-def test_choosing_the_network_fills_in_what_was_open(network: str, kind: Kind) -> None:
-    """It is the recipe that saying the network from the start makes; what was said stays, and `auto` opens it again."""
-    chosen = Recipe(seed=3, batch_size=7, epochs=5).with_changes({"network": network})
-    assert chosen == Recipe(network=network, seed=3, batch_size=7, epochs=5)
-    assert chosen.kind == kind
-    assert chosen.with_changes({"network": AUTO}) == Recipe(seed=3, batch_size=7, epochs=5)
+def test_choosing_a_network_leaves_all_other_choices(network: str, kind: Kind) -> None:
+    """What was chosen stays, what was open stays open, whatever the defaults of the networks."""
+    recipe = Recipe(seed=3, batch_size=7, epochs=5).with_changes({"network": network})
+    assert recipe == Recipe(network=network, seed=3, batch_size=7, epochs=5)
+    assert (recipe.has_network, recipe.kind) == (True, kind)
+    assert recipe.with_changes({"network": None}) == Recipe(seed=3, batch_size=7, epochs=5)
 
 
 def test_open_choices_suit_some_network() -> None:
-    """With `auto` a choice is refused where none of the networks that may be chosen takes it, not before."""
+    """Without a network a choice is refused only if none of the networks that `auto` chooses from takes it."""
     assert Recipe(filters=(8, 8, 8)).filters == (8, 8, 8)  # of `compact`
     assert Recipe(epochs=0).epochs == 0  # of a pretrained one
     assert refusal(filters=(8, 8, 8), epochs=0).found == "epochs = 0"
@@ -189,10 +130,10 @@ def test_open_choices_suit_some_network() -> None:
     assert refusal(channels=1, weights="imagenet").found == "weights = 'imagenet'"
 
 
-def test_pretrained_networks_take_what_they_were_made_for() -> None:
-    """Colour, 32 pixels, no filters of their own; and they may learn their head alone."""
-    assert Recipe(network=EFFICIENTNET, epochs=0).num_steps(100) == 0
-    assert Recipe(network=EFFICIENTNET, steps=0).num_steps(100) == 0
+def test_pretrained_networks_have_their_own_ranges() -> None:
+    """Colour, 32 pixels, no filters; and no step at all, where the fitted head is the model."""
+    assert Recipe(network=EFFICIENTNET, epochs=0).epochs == 0
+    assert Recipe(network=EFFICIENTNET, steps=0).steps == 0
     assert Recipe(network=EFFICIENTNET, weights="none").weights == "none"
     assert "colour" in refusal(network=EFFICIENTNET, channels=1).expected
     assert refusal(network=EFFICIENTNET, image_size=31).expected.startswith("32 to 4096")
@@ -200,30 +141,11 @@ def test_pretrained_networks_take_what_they_were_made_for() -> None:
     assert refusal(network=EFFICIENTNET, sizes=(0.5,), size_shares=(0.5,)).found.startswith("sizes = ")
     assert refusal(network=EFFICIENTNET, optimizer="muon").found.startswith("optimizer = ")
     for network in ("classic", "compact", "my_networks:small"):
-        assert "learns from scratch" in refusal(network=network, weights="imagenet").expected
-
-
-def test_recipes_of_runs_before_pretrained_networks_still_load() -> None:
-    """A recipe.toml that says nothing of weights is the one that it was."""
-    expected = Recipe(network="compact", image_size=64, steps=7, precision="float32", seed=3)
-    assert Recipe.from_toml(SAVED_BEFORE) == expected
-    assert expected.weights == "none"
-
-
-def test_defaults_follow_the_network() -> None:
-    """Another network over a recipe brings its own defaults; what was chosen otherwise, or is chosen now, stays."""
-    changed = Recipe(network="classic", seed=3, learning_rate=0.5).with_changes({"network": "compact", "batch_size": 7})
-    assert changed == Recipe(network="compact", seed=3, learning_rate=0.5, batch_size=7)
-    back = Recipe(network="classic", seed=3, learning_rate=0.5, batch_size=7)
-    assert changed.with_changes({"network": "classic"}) == back
-    assert changed.with_changes({"network": "compact", "seed": 4}).batch_size == 7
+        assert "trained from scratch" in refusal(network=network, weights="imagenet").expected
 
 
 def test_sizes_fit_their_shares_and_their_network() -> None:
-    """As many shares as sizes, together below the whole, none too small to see; `classic` has one size only."""
-    assert Recipe(network="compact", image_size=32).sizes == (0.5, 0.75)  # 16 pixels are the least
-    assert Recipe(network="compact", image_size=31).sizes == ()  # so small images have one size, unless others are said
-    assert Recipe(network="compact", image_size=31).size_shares == ()
+    """As many shares as sizes, together below the whole, none too small; `classic` has one size only."""
     assert refusal(network="compact", image_size=31, sizes=(0.5, 0.75)).found.startswith("sizes = ")
     assert refusal(network="compact", image_size=15).found.startswith("image_size = ")
     assert refusal(network="compact", image_size=0).found.startswith("image_size = ")
@@ -235,10 +157,13 @@ def test_sizes_fit_their_shares_and_their_network() -> None:
     assert "`muon` is for `compact`" in refusal(network="classic", optimizer="muon").expected
 
 
-def test_every_choice_explains_itself() -> None:
-    """Each field has a help text, from which flags and pages are made."""
+def test_every_choice_has_a_help_text_and_a_default() -> None:
+    """Flags and pages are made from these; the default is None where it follows the network, or there is none."""
     for field in dataclasses.fields(Recipe):
-        assert len(field.metadata["help"]) > 10
+        assert len(field.metadata["help"]) > 5
+        assert field.metadata["default"] == COMMON_DEFAULTS.get(field.name)
+    assert field_types()["image_size"] is int
+    assert field_types()["fit"] == Fit
 
 
 def test_a_recipe_cannot_be_changed() -> None:
@@ -278,10 +203,10 @@ def test_a_key_like_no_other_names_them_all() -> None:
 @pytest.mark.parametrize(
     ("choices", "expected"),
     [
-        ({"network": "resnet"}, names_of_networks()),
-        ({"network": "keras:"}, names_of_networks()),
-        ({"network": "my file.py:small"}, names_of_networks()),
-        ({"network": ":"}, names_of_networks()),
+        ({"network": "resnet"}, describe_networks()),
+        ({"network": "keras:"}, describe_networks()),
+        ({"network": "my file.py:small"}, describe_networks()),
+        ({"network": ":"}, describe_networks()),
         ({"network": 1}, "text"),
         ({"weights": 1}, "text"),
         ({"license": 1}, "text"),
@@ -301,12 +226,12 @@ def test_a_key_like_no_other_names_them_all() -> None:
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(choices: dict[str, Any], expected: str) -> None:
-    """Nothing is bent quietly: the value, what is expected, and the flag are named."""
+    """Nothing is converted silently: the error names the field, its value and what is expected."""
     error = refusal(**choices)
     (name,) = choices
     assert error.found.startswith(f"{name} = ")
     assert error.expected == expected
-    assert f"--{name.replace('_', '-')}" in error.fix
+    assert error.fix == f"change `{name}`"
 
 
 @pytest.mark.parametrize(
@@ -350,36 +275,27 @@ def test_an_image_has_room_for_every_halving() -> None:
     assert refusal(network="classic", filters=(8,) * 8, image_size=255).expected.startswith("256 to 4096")
 
 
-def test_numbers_are_made_exact() -> None:
+def test_choices_have_exact_types() -> None:
     """Whole numbers pass for floats, lists for tuples, and NumPy's numbers, as a notebook has them, for Python's."""
-    recipe = Recipe(learning_rate=1, filters=[np.int64(4), 8, 9], batch_size=np.int32(5), validation=np.float32(0.5))
-    values = (recipe.learning_rate, *recipe.filters, recipe.batch_size, recipe.validation)
-    assert values == (1.0, 4, 8, 9, 5, 0.5)
-    assert [type(value) for value in values] == [float, int, int, int, int, float]
-    assert Recipe.from_toml(recipe.to_toml()) == recipe
+    recipe = Recipe(learning_rate=1, filters=[np.int64(4), 8, 9], batch_size=np.int32(5), validation=np.float32(0.5))  # type: ignore[arg-type]
+    expected = {"filters": (4, 8, 9), "validation": 0.5, "batch_size": 5, "learning_rate": 1.0}
+    assert repr(recipe.chosen()) == repr(expected)  # 1 and 1.0 differ
+    assert Recipe.from_toml(recipe.to_toml()).chosen() == expected
 
 
 def test_steps_and_epochs_exclude_each_other() -> None:
     """Both at once is an error, from a file too; setting one of them over a recipe unsets the other."""
     assert "`epochs` and `steps`" in refusal(epochs=1, steps=1).found
-    by_steps = Recipe(epochs=3).with_changes({"steps": 7})
-    assert (by_steps.steps, by_steps.epochs) == (7, None)
-    by_epochs = by_steps.with_changes({"epochs": 2})
-    assert (by_epochs.steps, by_epochs.epochs) == (None, 2)
-    assert by_steps.with_changes({"seed": 1}).steps == 7
-    by_budget = by_steps.with_changes({"budget": 600})
-    assert (by_budget.steps, by_budget.epochs, by_budget.budget) == (None, None, 600.0)
+    in_steps = Recipe(epochs=3).with_changes({"steps": 7})
+    assert (in_steps.steps, in_steps.epochs) == (7, None)
+    in_epochs = in_steps.with_changes({"epochs": 2})
+    assert (in_epochs.steps, in_epochs.epochs) == (None, 2)
+    assert in_steps.with_changes({"seed": 1}).steps == 7
+    in_seconds = in_steps.with_changes({"budget": 600})
+    assert (in_seconds.steps, in_seconds.epochs, in_seconds.budget) == (None, None, 600.0)
     assert "`epochs` and `budget`" in refusal(epochs=1, budget=60.0).found
     with pytest.raises(RecipeError):
         Recipe().with_changes({"epochs": 1, "steps": 1})
-
-
-def test_how_long_training_is() -> None:
-    """Steps as said, or epochs times their steps, or the default."""
-    for network, kind in NETWORKS.items():
-        assert Recipe(network=network, steps=7).num_steps(100) == 7
-        assert Recipe(network=network, epochs=3).num_steps(100) == 300
-        assert Recipe(network=network).num_steps(100) == 100 * DEFAULT_EPOCHS[kind]
 
 
 WORDS = [field.name for field in dataclasses.fields(Recipe)]

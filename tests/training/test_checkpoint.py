@@ -1,4 +1,4 @@
-"""training/checkpoint.py: what was saved comes back to the bit, and what is not whole is never used."""
+"""training/checkpoint.py: what was saved comes back to the bit, and a damaged checkpoint is never used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_checkpoint(step: int) -> Checkpoint:
 
 
 def fail(text: str) -> None:
-    """Hear of no damage."""
+    """No damage is expected."""
     raise AssertionError(text)
 
 
@@ -42,21 +42,21 @@ def same_bits(one: Checkpoint, other: Checkpoint) -> bool:
     """Whether two checkpoints are equal in every bit, type and shape."""
 
     def bits(checkpoint: Checkpoint) -> object:
-        arrays = {name: (each.dtype, each.shape, each.tobytes()) for name, each in checkpoint.arrays.items()}
+        arrays = {name: (array.dtype, array.shape, array.tobytes()) for name, array in checkpoint.arrays.items()}
         return checkpoint.step, arrays, checkpoint.facts
 
     return bits(one) == bits(other)
 
 
-def flip(data: bytes, place: int) -> bytes:
+def flip(data: bytes, index: int) -> bytes:
     """The same bytes with one bit of one of them changed."""
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+    return data[:index] + bytes([data[index] ^ 1]) + data[index + 1 :]
 
 
 def test_state_comes_back_to_the_bit(tmp_path: Path) -> None:
     """Arrays of any shape, 0-d and empty ones, NaN and -0.0 too, and floats in the facts, are what they were."""
     save_checkpoint(tmp_path, make_checkpoint(7))
-    loaded = load_checkpoint(tmp_path, tell=fail)
+    loaded = load_checkpoint(tmp_path, on_damage=fail)
     assert loaded is not None
     assert same_bits(loaded, make_checkpoint(7))
 
@@ -65,16 +65,16 @@ def test_arrays_of_any_layout_come_back(tmp_path: Path) -> None:
     """A transposed or strided array is saved by its values, not by its memory."""
     table = np.arange(12, dtype="f4").reshape(3, 4)
     save_checkpoint(tmp_path, Checkpoint(1, {"transposed": table.T, "strided": table[:, ::2]}, {}))
-    loaded = load_checkpoint(tmp_path, tell=fail)
+    loaded = load_checkpoint(tmp_path, on_damage=fail)
     assert loaded is not None
     np.testing.assert_array_equal(loaded.arrays["transposed"], table.T)
     np.testing.assert_array_equal(loaded.arrays["strided"], table[:, ::2])
 
 
 def test_infinite_losses_come_back(tmp_path: Path) -> None:
-    """A training that diverged can be saved and looked at, too."""
+    """A training that diverged can be saved and inspected, too."""
     save_checkpoint(tmp_path, Checkpoint(1, {}, {"loss": math.inf, "val_loss": math.nan}))
-    loaded = load_checkpoint(tmp_path, tell=fail)
+    loaded = load_checkpoint(tmp_path, on_damage=fail)
     assert loaded is not None
     assert loaded.facts["loss"] == math.inf
     assert math.isnan(loaded.facts["val_loss"])
@@ -82,16 +82,16 @@ def test_infinite_losses_come_back(tmp_path: Path) -> None:
 
 def test_nothing_saved_is_no_checkpoint(tmp_path: Path) -> None:
     """A folder that is missing or empty has none, and that is no error."""
-    assert load_checkpoint(tmp_path / "missing", tell=fail) is None
-    assert load_checkpoint(tmp_path, tell=fail) is None
+    assert load_checkpoint(tmp_path / "missing", on_damage=fail) is None
+    assert load_checkpoint(tmp_path, on_damage=fail) is None
 
 
 def test_last_two_are_kept(tmp_path: Path) -> None:
     """The newest is used, the one before is kept, the others are gone, and nothing else lies in the folder."""
     for step in (1, 2, 10, 1_000):
         save_checkpoint(tmp_path, make_checkpoint(step))
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["step-0000000010", "step-0000001000"]
-    loaded = load_checkpoint(tmp_path, tell=fail)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000010", "step-0000001000"]
+    loaded = load_checkpoint(tmp_path, on_damage=fail)
     assert loaded is not None
     assert loaded.step == 1_000
 
@@ -100,7 +100,7 @@ def test_steps_are_ordered_by_number(tmp_path: Path) -> None:
     """Step 10 comes after step 9."""
     for step in (9, 10):
         save_checkpoint(tmp_path, make_checkpoint(step))
-    loaded = load_checkpoint(tmp_path, tell=fail)
+    loaded = load_checkpoint(tmp_path, on_damage=fail)
     assert loaded is not None
     assert loaded.step == 10
 
@@ -121,17 +121,17 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", FILES)
 def test_damage_is_named_and_the_one_before_is_used(tmp_path: Path, name: str, damage: str) -> None:
-    """Whichever file is damaged in whichever way, the person hears which checkpoint it was, and the other is used."""
+    """Whichever file is damaged in whichever way, the message names the checkpoint, and the one before is used."""
     save_checkpoint(tmp_path, make_checkpoint(1))
     newest = save_checkpoint(tmp_path, make_checkpoint(2))
     data = DAMAGES[damage]((newest / name).read_bytes())
     (newest / name).unlink() if data is None else (newest / name).write_bytes(data)
-    told: list[str] = []
-    loaded = load_checkpoint(tmp_path, tell=told.append)
+    messages: list[str] = []
+    loaded = load_checkpoint(tmp_path, on_damage=messages.append)
     assert loaded is not None
     assert same_bits(loaded, make_checkpoint(1))
-    assert len(told) == 1
-    assert f"checkpoint {newest} is damaged" in told[0]
+    assert len(messages) == 1
+    assert f"checkpoint {newest} is damaged" in messages[0]
 
 
 def test_any_flipped_byte_is_harmless(tmp_path: Path) -> None:
@@ -141,72 +141,72 @@ def test_any_flipped_byte_is_harmless(tmp_path: Path) -> None:
     saved = {step: make_checkpoint(step) for step in (1, 12)}
     detected = 0
     for name in FILES:
-        whole = (newest / name).read_bytes()
-        for place in range(len(whole)):
-            (newest / name).write_bytes(flip(whole, place))
-            loaded = load_checkpoint(tmp_path, tell=lambda _: None)
+        intact = (newest / name).read_bytes()
+        for index in range(len(intact)):
+            (newest / name).write_bytes(flip(intact, index))
+            loaded = load_checkpoint(tmp_path, on_damage=lambda _: None)
             assert loaded is not None
-            assert same_bits(loaded, saved[loaded.step]), (name, place)
+            assert same_bits(loaded, saved[loaded.step]), (name, index)
             detected += loaded.step == 1
-        (newest / name).write_bytes(whole)
+        (newest / name).write_bytes(intact)
     assert detected > 500  # a few bytes between the words of the manifest mean nothing
 
 
 def test_files_of_another_checkpoint_are_no_substitute(tmp_path: Path) -> None:
-    """A whole checkpoint under another's name is damage: its step would not be the one that the name says."""
+    """An intact checkpoint under another's name is damage: its step is not the one of the name."""
     older = save_checkpoint(tmp_path, make_checkpoint(1))
     newest = save_checkpoint(tmp_path, make_checkpoint(2))
     for name in FILES:
         (newest / name).write_bytes((older / name).read_bytes())
-    told: list[str] = []
-    loaded = load_checkpoint(tmp_path, tell=told.append)
+    messages: list[str] = []
+    loaded = load_checkpoint(tmp_path, on_damage=messages.append)
     assert loaded is not None
-    assert (loaded.step, len(told)) == (1, 1)
+    assert (loaded.step, len(messages)) == (1, 1)
 
 
 def test_checkpoint_of_another_format_is_not_read(tmp_path: Path) -> None:
-    """A later convscope's checkpoint is refused, and the format that was found is said."""
-    place = save_checkpoint(tmp_path, make_checkpoint(1))
-    manifest = json.loads((place / "manifest.json").read_bytes())
-    (place / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
-    told: list[str] = []
+    """The checkpoint of a later convscope is refused, and the message has its format."""
+    path = save_checkpoint(tmp_path, make_checkpoint(1))
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    (path / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+    messages: list[str] = []
     with pytest.raises(RunError):
-        load_checkpoint(tmp_path, tell=told.append)
-    assert "format 2, not 1" in told[0]
+        load_checkpoint(tmp_path, on_damage=messages.append)
+    assert "format 2, not 1" in messages[0]
 
 
 def test_all_damaged_is_an_error(tmp_path: Path) -> None:
     """Where every checkpoint is damaged, training does not silently begin anew."""
     for step in (1, 2):
         (save_checkpoint(tmp_path, make_checkpoint(step)) / "facts.json").unlink()
-    told: list[str] = []
-    with pytest.raises(RunError, match="no whole checkpoint among 2"):
-        load_checkpoint(tmp_path, tell=told.append)
-    assert len(told) == 2
+    messages: list[str] = []
+    with pytest.raises(RunError, match="no intact checkpoint among 2"):
+        load_checkpoint(tmp_path, on_damage=messages.append)
+    assert len(messages) == 2
 
 
-def test_damaged_one_is_replaced_and_two_whole_ones_stay(tmp_path: Path) -> None:
-    """After a damaged newest one, the next save leaves two whole ones, whether it is of the same step or an earlier."""
+def test_a_damaged_one_is_replaced_and_two_intact_ones_stay(tmp_path: Path) -> None:
+    """After a damaged newest one the next save leaves two intact ones, whether it is of the same step or an earlier."""
     for step in (10, 20):
         save_checkpoint(tmp_path, make_checkpoint(step))
     (tmp_path / "step-0000000020" / "facts.json").write_bytes(b"{}")
     save_checkpoint(tmp_path, make_checkpoint(15))
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["step-0000000010", "step-0000000015"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000010", "step-0000000015"]
     save_checkpoint(tmp_path, make_checkpoint(20))
-    loaded = load_checkpoint(tmp_path, tell=fail)
+    loaded = load_checkpoint(tmp_path, on_damage=fail)
     assert loaded is not None
     assert same_bits(loaded, make_checkpoint(20))
 
 
 KILLED_EVERYWHERE = '''
-"""Save a checkpoint in a child that is killed before its n-th file operation, for every n; say what each leaves."""
+"""Save a checkpoint in a child that is killed before its n-th file operation, for every n; print what each leaves."""
 import os, shutil, signal, sys
 from pathlib import Path
 import numpy as np
 from convscope.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
-left = None  # operations until the kill; None: nobody is killed
+left = None  # operations until the kill; None: no kill
 
 def count_down():
     global left
@@ -236,12 +236,12 @@ for operation in range(1000):
         save_checkpoint(folder, checkpoint(3))
         os._exit(0)
     survived = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    state = load_checkpoint(folder, tell=damage)
-    whole = state is None or (state.arrays["values"] == state.step).all() and state.facts["step"] == state.step
+    state = load_checkpoint(folder, on_damage=damage)
+    intact = state is None or (state.arrays["values"] == state.step).all() and state.facts["step"] == state.step
     save_checkpoint(folder, checkpoint(4))
-    after = load_checkpoint(folder, tell=damage).step
-    rubbish = [each.name for each in folder.iterdir() if not each.name.startswith("step-")]
-    print(survived, state and state.step, bool(whole), after, rubbish)
+    after = load_checkpoint(folder, on_damage=damage).step
+    others = [path.name for path in folder.iterdir() if not path.name.startswith("step-")]
+    print(survived, state and state.step, bool(intact), after, others)
     shutil.rmtree(folder)
     if survived:
         break
@@ -251,13 +251,13 @@ for operation in range(1000):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.parametrize("before", [(1, 2), (), (2, 3)], ids=["third", "first", "same step again"])
-def test_kill_at_any_operation_leaves_a_whole_state(tmp_path: Path, before: tuple[int, ...]) -> None:
-    """Killed before its n-th file operation, for every n, a save leaves the state before it or its own, and no rubbish.
+def test_a_kill_at_any_operation_leaves_an_intact_state(tmp_path: Path, before: tuple[int, ...]) -> None:
+    """Killed before its n-th file operation, for every n, a save leaves the state before or its own, and no other file.
 
     Nothing is ever reported as damaged, and the next save works.
     """
-    words = [sys.executable, "-c", KILLED_EVERYWHERE, str(tmp_path), *map(str, before)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    arguments = [sys.executable, "-c", KILLED_EVERYWHERE, str(tmp_path), *map(str, before)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) > 15

@@ -1,4 +1,4 @@
-"""training/optimizer.py: the steps are those of Adam, Lamb and Nesterov, and their state can be kept and put back."""
+"""training/optimizer.py: the steps are those of the papers and of Keras, and the state can be saved and restored."""
 
 from __future__ import annotations
 
@@ -10,8 +10,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from convscope.networks.catalog import build_network
 from convscope.networks.frameworks import keras, tf
-from convscope.training.optimizer import OTHERS_RATE, Adam, Lamb, Muon, NesterovSGD, Optimizer, orthogonal
+from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
+from convscope.training.optimizer import (
+    OTHERS_RATE,
+    Adam,
+    Lamb,
+    Muon,
+    NesterovSGD,
+    Optimizer,
+    make_optimizer,
+    orthogonalize,
+)
 
 pytestmark = pytest.mark.tensorflow
 
@@ -50,7 +62,7 @@ def make_adam(start: Values) -> Adam:
 
 
 def make_sgd(start: Values, weight_decay: float = 0.0) -> NesterovSGD:
-    """The other optimiser, of variables with these values."""
+    """SGD of variables with these values."""
     return NesterovSGD(make_variables(start), list(start), weight_decay=weight_decay)
 
 
@@ -66,28 +78,28 @@ def take_steps(optimizer: Optimizer, gradients: Sequence[Values], rates: Sequenc
 def test_steps_are_those_of_the_paper(scale: float) -> None:
     """Twelve steps agree with an independent Adam in NumPy, for small and for large gradients."""
     start, gradients = draw(0), [draw(seed, scale) for seed in range(1, 13)]
-    ours = take_steps(make_adam(start), gradients)
-    theirs = adam_by_the_paper(start, gradients, 0.01)
+    values = take_steps(make_adam(start), gradients)
+    expected = adam_by_the_paper(start, gradients, 0.01)
     for name in SHAPES:
-        assert abs(theirs[name] - start[name]).max() > 0.01
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=2e-6)
+        assert abs(expected[name] - start[name]).max() > 0.01
+        np.testing.assert_allclose(values[name], expected[name], rtol=1e-5, atol=2e-6)
 
 
 def test_steps_are_those_of_keras() -> None:
-    """Keras's own Adam, with the same epsilon, goes the same way."""
+    """Keras's Adam, with the same epsilon, takes the same steps."""
     start, gradients = draw(0), [draw(seed) for seed in range(1, 6)]
-    theirs = [tf.Variable(value.astype("f4")) for value in start.values()]
-    peer = keras.optimizers.Adam(0.01, epsilon=1e-8)
+    variables = [tf.Variable(value.astype("f4")) for value in start.values()]
+    optimizer = keras.optimizers.Adam(0.01, epsilon=1e-8)
     for gradient in gradients:
-        peer.apply_gradients(
+        optimizer.apply_gradients(
             [
                 (tf.constant(gradient[name].astype("f4")), variable)
-                for name, variable in zip(SHAPES, theirs, strict=True)
+                for name, variable in zip(SHAPES, variables, strict=True)
             ]
         )
-    ours = take_steps(make_adam(start), gradients)
-    for name, variable in zip(SHAPES, theirs, strict=True):
-        np.testing.assert_allclose(ours[name], variable.numpy(), rtol=1e-5, atol=1e-6)
+    values = take_steps(make_adam(start), gradients)
+    for name, variable in zip(SHAPES, variables, strict=True):
+        np.testing.assert_allclose(values[name], variable.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_first_step_is_the_learning_rate_long() -> None:
@@ -127,58 +139,57 @@ def test_state_is_named_after_the_variables() -> None:
 def nesterov_by_the_paper(
     start: Values, gradients: Sequence[Values], rates: Sequence[float], weight_decay: float
 ) -> Values:
-    """Sutskever et al., 2013, equations 3 and 4, told at the point that is looked ahead to; in float64."""
+    """Sutskever et al., 2013, equations 3 and 4, evaluated at the look-ahead point; in float64."""
     values, velocities = dict(start), {name: np.zeros(shape) for name, shape in SHAPES.items()}
     for gradient, rate in zip(gradients, rates, strict=True):
         for name, slope in gradient.items():
-            pulled = slope + weight_decay * values[name] if name == "kernel" else slope
-            velocities[name] = 0.9 * velocities[name] - rate * pulled
-            values[name] = values[name] + 0.9 * velocities[name] - rate * pulled
+            decayed = slope + weight_decay * values[name] if name == "kernel" else slope
+            velocities[name] = 0.9 * velocities[name] - rate * decayed
+            values[name] = values[name] + 0.9 * velocities[name] - rate * decayed
     return values
 
 
 def make_lamb(start: Values, weight_decay: float = 0.0) -> Lamb:
-    """The optimiser whose steps are shares of what they change, of variables with these values."""
+    """Lamb of variables with these values."""
     return Lamb(make_variables(start), list(start), weight_decay=weight_decay)
 
 
 def test_lamb_is_that_of_keras() -> None:
-    """Keras's own Lamb, with the same epsilon, goes the same way."""
+    """Keras's Lamb, with the same epsilon, takes the same steps."""
     start, gradients = draw(0), [draw(seed, 10.0**-seed) for seed in range(1, 6)]
-    theirs = make_variables(start)
-    peer = keras.optimizers.Lamb(0.01, epsilon=1e-8)
+    variables = make_variables(start)
+    optimizer = keras.optimizers.Lamb(0.01, epsilon=1e-8)
     for gradient in gradients:
-        peer.apply([tf.constant(slope.astype("f4")) for slope in gradient.values()], theirs)
-    ours = take_steps(make_lamb(start), gradients)
-    for (name, value), other in zip(ours.items(), theirs, strict=True):
+        optimizer.apply([tf.constant(slope.astype("f4")) for slope in gradient.values()], variables)
+    values = take_steps(make_lamb(start), gradients)
+    for (name, value), other in zip(values.items(), variables, strict=True):
         assert abs(value - start[name]).max() > 0.01
         np.testing.assert_allclose(value, other.numpy(), rtol=1e-5, atol=2e-6)
 
 
-def test_lamb_moves_large_and_small_by_the_same_share() -> None:
-    """Whatever a variable's size, a step is the learning rate times its length; what is 0 moves as by Adam."""
-    sizes = {"kernel": 20.0, "bias": 0.01}
-    start = {name: value * sizes[name] for name, value in draw(0).items()}
-    ours = take_steps(make_lamb(start), [draw(1)], rates=[0.02])
-    for name, value in ours.items():
+def test_lamb_changes_large_and_small_variables_by_the_same_share() -> None:
+    """Whatever a variable's length, a step is the learning rate times it; variables of zeros are updated as by Adam."""
+    scales = {"kernel": 20.0, "bias": 0.01}
+    start = {name: value * scales[name] for name, value in draw(0).items()}
+    values = take_steps(make_lamb(start), [draw(1)], rates=[0.02])
+    for name, value in values.items():
         moved = np.linalg.norm(value - start[name]) / np.linalg.norm(start[name])
         assert moved == pytest.approx(0.02, rel=1e-3)
-    nothing = {name: np.zeros(shape) for name, shape in SHAPES.items()}
-    assert all(
-        abs(abs(each) - 0.02).max() < 1e-6 for each in take_steps(make_lamb(nothing), [draw(1)], [0.02]).values()
-    )
+    zeros = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    for value in take_steps(make_lamb(zeros), [draw(1)], [0.02]).values():
+        assert abs(abs(value) - 0.02).max() < 1e-6
 
 
 def test_lamb_decays_kernels_alone() -> None:
-    """With weight decay a kernel's step also points to 0; a bias's is as it was."""
+    """With weight decay the update of a kernel also points towards 0; that of a bias is the same."""
     start, gradients = draw(0), [draw(1)]
-    plain, decayed = take_steps(make_lamb(start), gradients), take_steps(make_lamb(start, 0.5), gradients)
-    np.testing.assert_array_equal(plain["bias"], decayed["bias"])
-    assert (decayed["kernel"] * start["kernel"]).sum() < (plain["kernel"] * start["kernel"]).sum()
+    without, decayed = take_steps(make_lamb(start), gradients), take_steps(make_lamb(start, 0.5), gradients)
+    np.testing.assert_array_equal(without["bias"], decayed["bias"])
+    assert (decayed["kernel"] * start["kernel"]).sum() < (without["kernel"] * start["kernel"]).sum()
 
 
 def test_lamb_state_is_complete() -> None:
-    """Put into another optimiser of the same variables, the state goes on to the same bits."""
+    """Put into another optimiser of the same variables, the state leads to the same bits."""
     start, gradients = draw(0), [draw(seed) for seed in range(1, 7)]
     whole = take_steps(make_lamb(start), gradients)
     first = make_lamb(start)
@@ -192,14 +203,14 @@ def test_lamb_state_is_complete() -> None:
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 def test_sgd_is_that_of_numpy(weight_decay: float) -> None:
-    """Twelve steps at changing learning rates agree with NumPy; the pull towards 0 is on kernels and not on biases."""
+    """Twelve steps at changing learning rates agree with NumPy; weight decay is for kernels and not for biases."""
     start, gradients = draw(0), [draw(seed) for seed in range(1, 13)]
     rates = [0.01 * step for step in range(1, 13)]
-    ours = take_steps(make_sgd(start, weight_decay), gradients, rates)
-    theirs = nesterov_by_the_paper(start, gradients, rates, weight_decay)
+    values = take_steps(make_sgd(start, weight_decay), gradients, rates)
+    expected = nesterov_by_the_paper(start, gradients, rates, weight_decay)
     for name in SHAPES:
-        assert abs(theirs[name] - start[name]).max() > 0.1
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5)
+        assert abs(expected[name] - start[name]).max() > 0.1
+        np.testing.assert_allclose(values[name], expected[name], rtol=1e-5, atol=1e-5)
 
 
 def test_sgd_state_is_complete() -> None:
@@ -223,7 +234,7 @@ def test_orthogonal_factor_has_the_directions_of_its_kernel(shape: tuple[int, ..
     left, _, right = np.linalg.svd(np.random.default_rng(5).normal(size=(rows, columns)), full_matrices=False)
     values = np.geomspace(1, 0.05, len(right)) * 40
     kernel = ((left * values) @ right).reshape(shape).astype("f4")
-    factor = orthogonal(tf.constant(kernel[np.newaxis])).numpy()[0]
+    factor = orthogonalize(tf.constant(kernel[np.newaxis])).numpy()[0]
     assert factor.shape == shape
     inside = left.T @ factor.reshape(rows, columns) @ right.T
     assert np.diag(inside).min() > 0.5
@@ -233,7 +244,7 @@ def test_orthogonal_factor_has_the_directions_of_its_kernel(shape: tuple[int, ..
 
 def test_a_kernel_without_a_gradient_stays() -> None:
     """Nothing is divided by nothing."""
-    assert not orthogonal(tf.zeros((1, 3, 3, 4, 8))).numpy().any()
+    assert not orthogonalize(tf.zeros((1, 3, 3, 4, 8))).numpy().any()
 
 
 def make_muon(kernel: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]]) -> Muon:
@@ -242,8 +253,8 @@ def make_muon(kernel: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]]
     return Muon(variables, ["bias", "kernel"], weight_decay=0.1)
 
 
-def test_kernels_turn_by_the_learning_rate_and_keep_their_length() -> None:
-    """One step: the kernel moves down its gradient's orthogonal factor; its length is the root of its filters."""
+def test_muon_turns_kernels_by_the_learning_rate_and_keeps_their_length() -> None:
+    """A step is along the gradient's orthogonal factor; the length is the square root of the number of filters."""
     draw = np.random.default_rng(2)
     kernel, gradient, bias = draw.normal(size=(3, 3, 4, 8)), draw.normal(size=(3, 3, 4, 8)), draw.normal(size=8)
     kernel *= np.sqrt(8) / np.linalg.norm(kernel)
@@ -252,34 +263,34 @@ def test_kernels_turn_by_the_learning_rate_and_keep_their_length() -> None:
     step(np.float32(0.05))
     moved = muon.targets[0].numpy()
     assert np.linalg.norm(moved) == pytest.approx(np.sqrt(8), rel=1e-5)
-    expected = kernel - 0.05 * orthogonal(tf.constant(gradient[np.newaxis], tf.float32)).numpy()[0]
+    expected = kernel - 0.05 * orthogonalize(tf.constant(gradient[np.newaxis], tf.float32)).numpy()[0]
     np.testing.assert_allclose(moved, expected * np.sqrt(8) / np.linalg.norm(expected), atol=1e-5)
     assert 0.02 < np.linalg.norm(moved - kernel) / np.sqrt(8) < 0.06
 
 
-def test_kernels_that_are_moved_together_go_where_each_goes_alone() -> None:
-    """Two kernels of one shape and, between them, one of another: each as by a Muon of its own, over three steps."""
+def test_muon_updates_kernels_together_as_it_does_alone() -> None:
+    """Two kernels of one shape and, between them, one of another: each as by a separate Muon, over three steps."""
     draw = np.random.default_rng(4)
     shapes = [(3, 3, 4, 8), (3, 3, 8, 4), (3, 3, 4, 8)]
     starts, gradients = ([draw.normal(size=shape).astype("f4") for shape in shapes] for _ in range(2))
     names = ["a", "b", "c"]
-    together = Muon([tf.Variable(each) for each in starts], names, weight_decay=0.0)
+    together = Muon([tf.Variable(start) for start in starts], names, weight_decay=0.0)
     order = [0, 2, 1]  # that its targets have: by shape
-    assert [tuple(each.shape) for each in together.targets] == [shapes[number] for number in order]
+    assert [tuple(target.shape) for target in together.targets] == [shapes[number] for number in order]
     step = tf.function(lambda rate: together.apply([gradients[number] for number in order], rate), autograph=False)
     for _ in range(3):
         step(np.float32(0.03))
-    for place, number in enumerate(order):
+    for index, number in enumerate(order):
         alone = Muon([tf.Variable(starts[number])], [names[number]], weight_decay=0.0)
         for _ in range(3):
             alone.apply([gradients[number]], np.float32(0.03))
-        np.testing.assert_allclose(together.targets[place].numpy(), alone.targets[0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(together.targets[index].numpy(), alone.targets[0].numpy(), atol=1e-5)
         state = f"muon/momentum/{names[number]}"
         np.testing.assert_allclose(together.state[state].numpy(), alone.state[state].numpy(), rtol=1e-5)
 
 
-def test_the_rest_learns_as_by_nesterov() -> None:
-    """What is no kernel takes the steps of NesterovSGD at OTHERS_RATE times the rate; its state has both parts."""
+def test_muon_updates_other_variables_as_sgd() -> None:
+    """All but convolution kernels take NesterovSGD's steps at OTHERS_RATE times the rate, weight decay included."""
     draw = np.random.default_rng(3)
     kernel, bias = draw.normal(size=(3, 3, 2, 4)), draw.normal(size=4)
     muon = make_muon(kernel, bias)
@@ -291,4 +302,27 @@ def test_the_rest_learns_as_by_nesterov() -> None:
         alone(np.float32(0.01 * OTHERS_RATE))
     np.testing.assert_allclose(muon.targets[1].numpy(), other.targets[0].numpy(), rtol=1e-6)
     assert muon.state.keys() == {"muon/momentum/kernel", "sgd/velocity/bias"}
-    assert all(abs(each.numpy()).max() > 0 for each in muon.state.values())
+    assert all(abs(variable.numpy()).max() > 0 for variable in muon.state.values())
+
+
+def test_muon_decays_no_convolution_kernel() -> None:
+    """With another weight decay kernels take the same step, since their length is kept anyway; dense kernels do not."""
+    draw = np.random.default_rng(3)
+    kernel, dense = draw.normal(size=(3, 3, 2, 4)).astype("f4"), draw.normal(size=(4, 2)).astype("f4")
+    ends = {}
+    for weight_decay in (0.0, 0.5):
+        muon = Muon([tf.Variable(kernel), tf.Variable(dense)], ["kernel", "dense"], weight_decay=weight_decay)
+        muon.apply([tf.ones(kernel.shape), tf.ones(dense.shape)], np.float32(0.01))
+        ends[weight_decay] = [variable.numpy() for variable in muon.targets]
+    np.testing.assert_array_equal(ends[0.0][0], ends[0.5][0])
+    assert (ends[0.0][1] != ends[0.5][1]).any()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", Adam), ("lamb", Lamb), ("sgd", NesterovSGD), ("muon", Muon)])
+def test_the_recipe_chooses_the_optimizer(name: str, kind: type[Optimizer]) -> None:
+    """By its name, for every trainable weight of the network and no other."""
+    recipe = resolve(Recipe(network="compact", image_size=16, filters=(2, 2, 2), optimizer=name))  # type: ignore[arg-type]
+    model = build_network(recipe, 2)
+    optimizer = make_optimizer(recipe, model)
+    assert type(optimizer) is kind
+    assert len(optimizer.targets) == len(model.trainable_weights) < len(model.weights)

@@ -1,1 +1,1 @@
-"""Graph + cache -> run: the training step, its state, and what the person sees meanwhile."""
+"""A folder of images to a trained run: the plan, the training step, its state, and checkpoints."""

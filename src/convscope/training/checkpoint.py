@@ -1,7 +1,7 @@
-"""Checkpoints: everything needed to go on exactly, written so that one is there whole or not at all.
+"""Checkpoints: everything that continuing exactly needs, each written atomically.
 
 A checkpoint is a folder `step-N` with the arrays (safetensors), the facts (JSON) and a manifest of their SHA-256. It is
-written under another name, flushed, and renamed; the last two are kept. One that is not what was written is never used.
+written under another name, flushed, and renamed; the last two are kept. A damaged one is never used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
-KEPT = 2
+NUM_KEPT = 2
 ARRAYS, FACTS, MANIFEST = "arrays.safetensors", "facts.json", "manifest.json"
 
 
@@ -38,65 +38,72 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint into `folder`, and drop all but it and the one before.
+    """Write a checkpoint into `folder`, and delete all but it and the one before.
 
-    Later ones are dropped too: they were damaged, or the training would have gone on from them.
+    Later ones are deleted too: they are damaged, or the training would have continued from them.
+
+    Returns: the folder of the checkpoint.
     """
-    place = folder / _name(checkpoint.step)
+    path = folder / _name(checkpoint.step)
     files = {
         ARRAYS: _to_safetensors(checkpoint.arrays),
         FACTS: json.dumps(dict(checkpoint.facts), ensure_ascii=False).encode(),
     }
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    with staged_folder(place) as staged:
+    with staged_folder(path) as staged:
         for name, data in files.items():
             write_atomic(staged / name, data)
         write_atomic(staged / MANIFEST, json.dumps({"format": FORMAT, "step": checkpoint.step, "sha256": hashes}))
-    places = _places(folder)
-    now = places.index(place)
-    for other in (*places[: max(now + 1 - KEPT, 0)], *places[now + 1 :], *folder.glob(".*.part")):  # by a kill
-        shutil.rmtree(other, ignore_errors=True)
-    return place
+    saved = _list_checkpoints(folder)
+    index = saved.index(path)
+    unfinished = folder.glob(".*.part")  # left by a kill
+    for old in (*saved[: max(index + 1 - NUM_KEPT, 0)], *saved[index + 1 :], *unfinished):
+        shutil.rmtree(old, ignore_errors=True)
+    return path
 
 
-def load_checkpoint(folder: Path, *, tell: Callable[[str], None]) -> Checkpoint | None:
-    """The newest whole checkpoint in `folder`, or None where there is none; `tell` hears of each damaged one.
+def load_checkpoint(folder: Path, *, on_damage: Callable[[str], None]) -> Checkpoint | None:
+    """The newest intact checkpoint in `folder`; None where there is none.
+
+    Args:
+        folder: with the checkpoints.
+        on_damage: called with a message for each damaged one.
 
     Raises:
         RunError: there are checkpoints, and all of them are damaged.
     """
-    places = _places(folder)
-    for place in reversed(places):
+    saved = _list_checkpoints(folder)
+    for path in reversed(saved):
         try:
-            return _read(place)
+            return _read(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            tell(f"checkpoint {place} is damaged ({error}): using the one before")
-    if places:
+            on_damage(f"checkpoint {path} is damaged ({error}): using the one before")
+    if saved:
         raise RunError(
-            found=f"no whole checkpoint among {len(places)} in {folder}",
+            found=f"no intact checkpoint among {len(saved)} in {folder}",
             expected="at least one whose SHA-256 match its manifest",
-            fix="start anew with another --out",
+            fix="start a new run with another `out`",
         )
     return None
 
 
 def _to_safetensors(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
     """Arrays as the bytes of a safetensors file, ordered by name."""
-    # safetensors writes the memory of an array as it lies there, transposed ones included: put it in order first
+    # safetensors writes the memory of an array as it is, transposed or not: put it in order first
     return safetensors.save({name: np.asarray(array, order="C") for name, array in sorted(arrays.items())})
 
 
-def _read(place: Path) -> Checkpoint:
-    manifest = json.loads((place / MANIFEST).read_bytes())
+def _read(path: Path) -> Checkpoint:
+    manifest = json.loads((path / MANIFEST).read_bytes())
     if manifest["format"] != FORMAT:
         raise ValueError(f"format {manifest['format']}, not {FORMAT}")
-    if _name(manifest["step"]) != place.name:
-        raise ValueError(f"{MANIFEST} is not what was written")
+    if _name(manifest["step"]) != path.name:
+        raise ValueError(f"{MANIFEST} differs from what was written")
     files = {}
     for name in (ARRAYS, FACTS):
-        files[name] = (place / name).read_bytes()
+        files[name] = (path / name).read_bytes()
         if hashlib.sha256(files[name]).hexdigest() != manifest["sha256"][name]:
-            raise ValueError(f"{name} is not what was written")
+            raise ValueError(f"{name} differs from what was written")
     return Checkpoint(manifest["step"], safetensors.load(files[ARRAYS]), json.loads(files[FACTS]))
 
 
@@ -104,6 +111,6 @@ def _name(step: int) -> str:
     return f"step-{step:010d}"
 
 
-def _places(folder: Path) -> list[Path]:
+def _list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, oldest first."""
-    return sorted(place for place in folder.glob("step-*") if place.is_dir()) if folder.is_dir() else []
+    return sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""A data set as text for people: classes and splits as a table, what was refused, near duplicates."""
+"""A data set as text: a table of classes and splits, the refused images, near duplicates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAIRS_SHOWN = 3
 
 
 def describe_dataset(dataset: Dataset) -> str:
-    """The table of classes with their counts, what was refused and why, and how many near duplicates there are.
+    """The table of classes with their counts, the refused images with reasons, and the near duplicates.
 
     Returns: lines of text as wide as the terminal; no name in it can move a cursor or forge a line.
     """
@@ -51,20 +51,20 @@ def _render(table: Table) -> str:
 
 
 def _describe_near_duplicates(dataset: Dataset) -> Iterator[str]:
-    """How many images are nearly equal to another, and which of them have another label."""
+    """How many images are near duplicates of another, and which of these have different labels."""
     groups = near_duplicates(dataset)
-    crowds = [group for group in groups if len({sample.split for sample in group}) > 1]
-    kept = [group for group in groups if group not in crowds]
-    told = []
+    divided = [group for group in groups if len({sample.split for sample in group}) > 1]
+    kept = [group for group in groups if group not in divided]
+    counts = []
     if kept:
-        told += [f"{sum(map(len, kept)):,} images in {plural(len(kept), 'group')}, each in one split"]
-    if crowds:
-        told += [f"{sum(map(len, crowds)):,} images that fill a class: dealt one by one"]
-    if told:
-        yield f"near duplicates: {'; '.join(told)}"
+        counts += [f"{sum(map(len, kept)):,} images in {plural(len(kept), 'group')}, each in one split"]
+    if divided:
+        counts += [f"{sum(map(len, divided)):,} images that fill a class: split one by one"]
+    if counts:
+        yield f"near duplicates: {'; '.join(counts)}"
     pairs = [(group[0], other) for group in kept for other in group[1:] if other.label != group[0].label]
-    for one, other in pairs[:PAIRS_SHOWN]:
-        yield f"nearly equal, with different labels: {printable(one.path)} and {printable(other.path)}"
+    for first, second in pairs[:PAIRS_SHOWN]:
+        yield f"near duplicates with different labels: {printable(first.path)} and {printable(second.path)}"
     if (more := len(pairs) - PAIRS_SHOWN) > 0:
         yield f"... and {plural(more, 'more pair')}: in data.csv the same group, another class"
 

@@ -1,7 +1,7 @@
-"""What a network makes of every image before its head, computed once and kept beside the decoded images.
+"""The features of every image, the input of a network's head: computed once and kept beside the decoded images.
 
-They are kept in parts that appear whole, so a computation that was stopped goes on where it stood, and two of them at
-once make the same files. Their name follows from the network and its weights.
+They are kept in files that are written atomically, so a computation that was stopped continues where it was, and two at
+once write the same files. The name of their folder follows from the network and its weights.
 """
 
 from __future__ import annotations
@@ -24,60 +24,54 @@ from convscope.training.step import make_inference
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PART_IMAGES = 2048  # whose features are kept in one file: some seconds of work
-COMPUTED_AT_ONCE = 64
+IMAGES_PER_FILE = 2048  # some seconds of work
+BATCH_SIZE = 64
 
 
-def features_of(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """The features of each image, (n, d) float16: computed now where they were not before.
+def compute_features(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """The features of each image, (n, d) float16: read where they are kept, else computed and kept.
 
-    Half precision keeps three digits of numbers that are means of activations; bfloat16 would keep two.
+    Half precision keeps three digits of values that are means of activations; bfloat16 would keep two.
 
     Args:
         model: a `keras.Model` with the layer `features`.
-        images: (n, size, size, channels) uint8; a memory map, whose file the features are kept beside, or an array.
+        images: (n, size, size, channels) uint8; a memory map, beside whose file the features are kept, or an array.
     """
     width = model.get_layer("features").output.shape[-1]
     source = file_of(images)
     folder = None if source is None else source.with_name(f"features-{_fingerprint(model)}")
     features = np.empty((len(images), width), np.float16)
-    missing = [part for part in _parts(len(images)) if not _read(folder, part, features[part])]
+    missing = [rows for rows in _split(0, len(images), IMAGES_PER_FILE) if not _read(folder, rows, features[rows])]
     if not missing:
         return features
     infer = make_inference(keras.Model(model.input, model.get_layer("features").output))
     reader = Reader(images)
-    with progress("computing features", sum(len(features[part]) for part in missing), unit="images") as bar:
-        for part in missing:
-            for some in _pieces(part):
-                features[some] = infer(np.asarray(reader[some])).numpy()
-                bar.advance(len(features[some]))
+    with progress("computing features", sum(len(features[rows]) for rows in missing), unit="images") as counter:
+        for rows in missing:
+            for batch in _split(rows.start, rows.stop, BATCH_SIZE):
+                features[batch] = infer(np.asarray(reader[batch])).numpy()
+                counter.advance(len(features[batch]))
             if folder is not None:
-                with open_atomic(_file(folder, part)) as whole:
-                    whole.write(features[part].tobytes())
+                with open_atomic(_file(folder, rows)) as file:
+                    file.write(features[rows].tobytes())
     return features
 
 
-def _parts(count: int) -> list[slice]:
-    """The images whose features are in a file of their own."""
-    return [slice(first, min(first + PART_IMAGES, count)) for first in range(0, count, PART_IMAGES)]
+def _split(start: int, stop: int, count: int) -> list[slice]:
+    """The rows from `start` to `stop` as slices of `count`, the last one perhaps shorter."""
+    return [slice(first, min(first + count, stop)) for first in range(start, stop, count)]
 
 
-def _pieces(part: slice) -> list[slice]:
-    """The images that are looked at in one go."""
-    firsts = range(part.start, part.stop, COMPUTED_AT_ONCE)
-    return [slice(first, min(first + COMPUTED_AT_ONCE, part.stop)) for first in firsts]
+def _file(folder: Path, rows: slice) -> Path:
+    return folder / f"{rows.start:09d}.float16"
 
 
-def _file(folder: Path, part: slice) -> Path:
-    return folder / f"{part.start:09d}.float16"
-
-
-def _read(folder: Path | None, part: slice, features: NDArray[np.float16]) -> bool:
-    """Fill in the features of a part, (n, width); False where they are not there, or not whole."""
+def _read(folder: Path | None, rows: slice, features: NDArray[np.float16]) -> bool:
+    """Fill in kept features, (n, width); False where they are missing or incomplete."""
     if folder is None:
         return False
     try:
-        features[:] = np.fromfile(_file(folder, part), np.float16).reshape(features.shape)
+        features[:] = np.fromfile(_file(folder, rows), np.float16).reshape(features.shape)
     except (OSError, ValueError):
         return False
     return True

@@ -1,4 +1,9 @@
-"""Optimisers in one fused operation per variable, with all their state in named variables.
+"""Optimisers in one fused operation per variable, with all of their state in named variables.
+
+`make_optimizer` makes the one that a recipe chooses. Weight decay is for kernels alone, and never for biases or
+normalisation: SGD adds it to the gradient, Lamb to the update; Muon's convolution kernels have a constant length, so
+that it is for its dense kernels alone; Adam has none.
+
 
 Adam: Kingma and Ba, 2015 (arXiv 1412.6980), in the form with the corrected learning rate that TensorFlow 1 used; its
 fused kernel reads and writes each weight once, where Keras's Adam is a dozen operations over the whole tensor.
@@ -14,22 +19,24 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from convscope.networks.catalog import weights_of
 from convscope.networks.frameworks import tf
+from convscope.recipe.resolved import ResolvedRecipe
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 MOMENTUM = 0.9
 KERNEL_MOMENTUM = 0.95  # of Muon: a mean over some twenty batches
-OTHERS_RATE = 8.0  # times the learning rate of Muon's kernels: that of everything else
+OTHERS_RATE = 8.0  # times the learning rate of Muon's convolution kernels: that of all other variables
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of an odd polynomial that drives singular values towards 1, steeply
 NEWTON_SCHULZ_STEPS = 5
 
 
 class Optimizer(Protocol):
-    """What the training step needs of an optimiser.
+    """An optimiser, as the training step uses it.
 
     Attributes:
-        targets: the variables that it moves.
-        state: everything that it remembers, by name.
+        targets: the variables that it updates.
+        state: its own variables by name, such as moments.
     """
 
     targets: list[Any]
@@ -39,8 +46,18 @@ class Optimizer(Protocol):
         """Take one step down `gradients`, one for each target. To be called while a `tf.function` is traced."""
 
 
+def make_optimizer(recipe: ResolvedRecipe, model: Any) -> Optimizer:
+    """The optimiser that a recipe chooses, for the trainable weights of a `keras.Model`."""
+    trainable = {name: weight.value for name, weight in weights_of(model).items() if weight.trainable}
+    variables, names = list(trainable.values()), list(trainable)
+    if recipe.optimizer == "adam":
+        return Adam(variables, names)
+    kinds: dict[str, type[Lamb | Muon | NesterovSGD]] = {"lamb": Lamb, "muon": Muon, "sgd": NesterovSGD}
+    return kinds[recipe.optimizer](variables, names, weight_decay=recipe.weight_decay)
+
+
 class Adam:
-    """The optimiser of some variables.
+    """Adam, in TensorFlow's fused kernel.
 
     Args:
         variables: `tf.Variable`s, float32.
@@ -70,16 +87,16 @@ class Adam:
 
 
 class Lamb:
-    """Adam whose step along each variable is the learning rate times the variable's own length.
+    """Adam whose step for each variable is as long as the learning rate times the length of the variable.
 
-    For networks that were trained before and whose normalisation is folded into their kernels: those of
-    EfficientNet-Lite0 are then between 0.01 and 3 large, and its biases up to 19; one rate for all of them would tear
-    some apart before others moved.
+    For pretrained networks whose normalisation is folded into their kernels: the kernels of EfficientNet-Lite0 have
+    values between 0.01 and 3 then, its biases up to 19; one rate for all of them would destroy some before others
+    changed.
 
     Args:
         variables: `tf.Variable`s, float32.
         names: of the variables, for the saved state.
-        weight_decay: this share of each kernel is added to its direction; biases are left alone.
+        weight_decay: this share of each kernel is added to its update; biases have none.
     """
 
     def __init__(self, variables: Sequence[Any], names: Sequence[str], *, weight_decay: float) -> None:
@@ -97,24 +114,26 @@ class Lamb:
             if self.weight_decay and len(variable.shape) > 1:
                 direction += self.weight_decay * variable
             length, reach = tf.norm(variable), tf.norm(direction)
-            share = tf.where((length > 0) & (reach > 0), length / (reach + EPSILON), 1.0)  # what is 0 moves as by Adam
+            share = tf.where(
+                (length > 0) & (reach > 0), length / (reach + EPSILON), 1.0
+            )  # a variable of zeros is updated as by Adam
             variable.assign_sub(learning_rate * share * direction)
 
 
 class NesterovSGD:
-    """Stochastic gradient descent with Nesterov momentum; kernels are also pulled towards 0.
+    """Stochastic gradient descent with Nesterov momentum, in TensorFlow's fused kernel.
 
     Args:
         variables: `tf.Variable`s, float32.
         names: of the variables, for the saved state.
-        weight_decay: this share of each kernel is added to its gradient; biases and normalisation are left alone.
+        weight_decay: this share of each kernel is added to its gradient; biases and normalisation have none.
     """
 
     def __init__(self, variables: Sequence[Any], names: Sequence[str], *, weight_decay: float) -> None:
         self.targets = list(variables)
         self.weight_decay = weight_decay
-        self.velocities = [tf.Variable(tf.zeros_like(each), trainable=False) for each in self.targets]
-        self.state = {f"sgd/velocity/{name}": each for name, each in zip(names, self.velocities, strict=True)}
+        self.velocities = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self.targets]
+        self.state = {f"sgd/velocity/{name}": velocity for name, velocity in zip(names, self.velocities, strict=True)}
 
     def apply(self, gradients: Sequence[Any], learning_rate: Any) -> None:
         """Take one step down `gradients`, one for each variable. To be called while a `tf.function` is traced."""
@@ -135,10 +154,10 @@ class NesterovSGD:
 def _moments(
     variables: Sequence[Any], names: Sequence[str], kind: str
 ) -> tuple[Any, list[Any], list[Any], dict[str, Any]]:
-    """The count of steps, a mean and a mean square of the gradients of each variable; and all of them by name."""
+    """(count of steps, mean of the gradients of each variable, mean of their squares, all of these by name)."""
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    means = [tf.Variable(tf.zeros_like(each), trainable=False) for each in variables]
-    squares = [tf.Variable(tf.zeros_like(each), trainable=False) for each in variables]
+    means = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in variables]
+    squares = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in variables]
     state = {f"{kind}/step": step}
     for name, mean, square in zip(names, means, squares, strict=True):
         state |= {f"{kind}/mean/{name}": mean, f"{kind}/square/{name}": square}
@@ -146,55 +165,56 @@ def _moments(
 
 
 class Muon:
-    """Steps for convolution kernels whose matrix has all its singular values near 1; Nesterov's SGD for the rest.
+    """Orthogonalized updates for convolution kernels, Nesterov's SGD for all other variables.
 
-    The gradient of a kernel has a few strong directions and many weak ones; its orthogonal factor moves along all of
-    them alike. Each kernel is kept at one length, the square root of its number of filters, so that the learning rate
-    is the angle by which it turns: for convolutions whose outputs are normalised, and whose length means nothing.
+    The gradient of a kernel has a few strong directions and many weak ones; its orthogonal factor, whose singular
+    values are all near 1, weighs them equally. Each kernel is kept at one length, the square root of its number of
+    filters, so that the learning rate is the angle by which it turns: for convolutions whose outputs are normalised,
+    so that their length has no effect, and neither would weight decay.
 
-    Kernels of one shape are moved together: half the operations to trace, and to start at each step.
+    Kernels of one shape are updated together: half the operations to trace, and to launch at each step.
 
     Args:
         variables: `tf.Variable`s, float32; kernels are those with four axes, (height, width, in, out).
         names: of the variables, for the saved state.
-        weight_decay: as of `NesterovSGD`, for the rest.
+        weight_decay: as of `NesterovSGD`, for the other variables; convolution kernels have none.
     """
 
     def __init__(self, variables: Sequence[Any], names: Sequence[str], *, weight_decay: float) -> None:
         named = dict(zip(names, variables, strict=True))
         kernels = {name: variable for name, variable in named.items() if len(variable.shape) == 4}
         others = {name: variable for name, variable in named.items() if name not in kernels}
-        momenta = {name: tf.Variable(tf.zeros_like(each), trainable=False) for name, each in kernels.items()}
-        alike: dict[tuple[int, ...], list[str]] = {}
+        momenta = {name: tf.Variable(tf.zeros_like(kernel), trainable=False) for name, kernel in kernels.items()}
+        names_by_shape: dict[tuple[int, ...], list[str]] = {}
         for name, kernel in kernels.items():
-            alike.setdefault(tuple(kernel.shape), []).append(name)
+            names_by_shape.setdefault(tuple(kernel.shape), []).append(name)
         self._groups = [
-            ([kernels[name] for name in group], [momenta[name] for name in group]) for group in alike.values()
+            ([kernels[name] for name in group], [momenta[name] for name in group]) for group in names_by_shape.values()
         ]
         self._rest = NesterovSGD(list(others.values()), list(others), weight_decay=weight_decay)
         self.targets = [*(kernel for kernels, _ in self._groups for kernel in kernels), *self._rest.targets]
-        self.state = {f"muon/momentum/{name}": each for name, each in momenta.items()} | self._rest.state
+        self.state = {f"muon/momentum/{name}": momentum for name, momentum in momenta.items()} | self._rest.state
 
     def apply(self, gradients: Sequence[Any], learning_rate: Any) -> None:
         """Take one step down `gradients`, one for each of `targets`. To be called while a `tf.function` is traced."""
-        left = iter(gradients)
+        remaining = iter(gradients)
         for kernels, momenta in self._groups:
-            gradient = tf.stack(list(itertools.islice(left, len(kernels))))  # (n, h, w, in, out)
+            gradient = tf.stack(list(itertools.islice(remaining, len(kernels))))  # (n, h, w, in, out)
             momentum = KERNEL_MOMENTUM * tf.stack(momenta) + gradient
-            moved = tf.stack(kernels) - learning_rate * orthogonal(gradient + KERNEL_MOMENTUM * momentum)
+            moved = tf.stack(kernels) - learning_rate * orthogonalize(gradient + KERNEL_MOMENTUM * momentum)
             length = tf.norm(tf.reshape(moved, (len(kernels), -1)), axis=1)[:, None, None, None, None]
             turned = moved * (moved.shape[-1] ** 0.5 / (length + EPSILON))
             for variables, values in ((momenta, momentum), (kernels, turned)):
                 for variable, value in zip(variables, tf.unstack(values), strict=True):
                     variable.assign(value)
-        self._rest.apply(list(left), OTHERS_RATE * learning_rate)
+        self._rest.apply(list(remaining), OTHERS_RATE * learning_rate)
 
 
-def orthogonal(kernels: Any) -> Any:
-    """About the orthogonal factors of kernels (n, h, w, in, out) seen as matrices (h * w * in, out): same shape.
+def orthogonalize(kernels: Any) -> Any:
+    """Approximate orthogonal factors of kernels (n, h, w, in, out), as matrices (h * w * in, out); the same shape.
 
-    Singular values come out between about 0.7 and 1.2. The iteration runs on the small product of the matrix with
-    itself, where it costs a third of what it does on the matrix, and is the same but for rounding.
+    Their singular values are between about 0.7 and 1.2. The iteration runs on the small product of the matrix with
+    itself, which is a third of the work and the same but for rounding.
     """
     count, *sides, width = kernels.shape
     matrix = tf.reshape(kernels, (count, math.prod(sides), width))
@@ -207,9 +227,9 @@ def orthogonal(kernels: Any) -> Any:
 
 @tf.function(autograph=False, jit_compile=False, input_signature=[tf.TensorSpec((None, None, None), tf.float32)])  # type: ignore[untyped-decorator]
 def _orthogonalizer(gram: Any) -> Any:
-    """What a matrix is multiplied by to become orthogonal, from its product with itself: (n, w, w) -> (n, w, w).
+    """The matrix by which a matrix is multiplied to become orthogonal, from its product with itself: (n, w, w) both.
 
-    A graph of its own: traced once for all shapes, not once for each.
+    A separate graph is traced once for all shapes, not once for each.
     """
     first, third, fifth = NEWTON_SCHULZ
     one = tf.eye(tf.shape(gram)[-1])

@@ -2,11 +2,11 @@
 
 Both work on the two halves of a batch side by side, each half on its share of the cores: an operation that is spread
 over all cores waits for the slowest of them, some hundred times a step (measured: 1.2 times the images per second on
-two cores). The halves' gradients are added, so that it is the batch's gradient that is followed; batch normalisation
-sees a half at a time (Hoffer et al., 2017, arXiv 1705.08741, who found that smaller groups generalise better).
+two cores). The gradients of the halves are added, so that the step follows the gradient of the batch; batch
+normalisation sees a half at a time (Hoffer et al., 2017, arXiv 1705.08741: smaller groups generalise better).
 
-Both add what they see to a Tally inside the graph, so that nothing is read back to Python but once in a while. They
-are traced once for all image sizes. XLA stays off: on a CPU it is 2.4 times slower on this network (measured).
+Both add their sums to a Tally inside the graph, so that Python reads them only now and then. They are traced once for
+all image sizes. XLA stays off: on a CPU it is 2.4 times slower on this network (measured).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from convscope.training.optimizer import Optimizer
 TrainingStep = Callable[[Any, Any, Any], None]  # (images (B, h, w, c) uint8, labels (B,) int32, learning rate ())
 EvaluationStep = Callable[[Any, Any], None]
 Inference = Callable[[Any], Any]  # images (B, h, w, c) uint8 -> probabilities (B, classes) float32
-LEAST_HALVED = 16  # images: statistics over fewer than half as many would be noise
+MIN_HALVED = 16  # images of a batch: statistics over fewer than half as many would be noise
 
 
 class Tally:
-    """Sums over the images of an epoch: loss, right answers, images. Exact to save and to go on with."""
+    """Sums over the images of an epoch: loss, correct predictions, images. Exact to save and to continue."""
 
     def __init__(self) -> None:
         self.loss = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -35,9 +35,9 @@ class Tally:
 
     def add(self, losses: Any, logits: Any, labels: Any) -> None:
         """Add a batch: losses (B,), logits (B, classes), labels (B,)."""
-        right = tf.argmax(logits, axis=1, output_type=labels.dtype) == labels
+        is_correct = tf.argmax(logits, axis=1, output_type=labels.dtype) == labels
         self.loss.assign_add(tf.reduce_sum(tf.cast(losses, tf.float64)))
-        self.correct.assign_add(tf.reduce_sum(tf.cast(right, tf.int64)))
+        self.correct.assign_add(tf.reduce_sum(tf.cast(is_correct, tf.int64)))
         self.count.assign_add(tf.size(labels, out_type=tf.int64))
 
     def read(self) -> tuple[float, float]:
@@ -46,6 +46,7 @@ class Tally:
         return float(self.loss.numpy()) / count, int(self.correct.numpy()) / count
 
     def reset(self) -> None:
+        """Start again with no images."""
         for variable in self.state.values():
             variable.assign(tf.zeros_like(variable))
 
@@ -53,14 +54,18 @@ class Tally:
 def make_training_step(
     model: Any, optimizer: Optimizer, tally: Tally, *, batch_size: int, label_smoothing: float = 0.0
 ) -> TrainingStep:
-    """One step of `optimizer` down the mean cross-entropy of a batch of `batch_size`.
+    """A function that takes one step of `optimizer` down the mean cross-entropy of a batch.
 
-    With `label_smoothing` that share of the truth is spread over all classes (Szegedy et al., arXiv 1512.00567) in the
-    loss that is learned from; the tally counts the plain one, so that losses can be compared.
+    Args:
+        model: the `keras.Model`.
+        optimizer: of its trainable weights.
+        tally: counts the loss without label smoothing, so that losses can be compared.
+        batch_size: images of each batch.
+        label_smoothing: the factor (Szegedy et al., arXiv 1512.00567).
     """
     logits_of = outputs_of(model, "logits")
 
-    def learn_from(images: Any, labels: Any) -> list[Any]:
+    def compute_gradients(images: Any, labels: Any) -> list[Any]:
         """The gradients of these images' share of the mean loss."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(optimizer.targets)
@@ -68,21 +73,21 @@ def make_training_step(
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.reduce_sum(losses)
             if label_smoothing:
-                spread = tf.reduce_sum(tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, axis=1))
-                loss = (1 - label_smoothing) * loss + label_smoothing * spread
+                uniform = tf.reduce_sum(tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, axis=1))
+                loss = (1 - label_smoothing) * loss + label_smoothing * uniform
             share = loss / batch_size
         tally.add(losses, logits, labels)
         return list(tape.gradient(share, optimizer.targets))
 
     def step(images: Any, labels: Any, learning_rate: Any) -> None:
-        gradients = [learn_from(*half) for half in _halves(images, labels, batch_size=batch_size)]
-        optimizer.apply([tf.add_n(each) for each in zip(*gradients, strict=True)], learning_rate)
+        gradients = [compute_gradients(*half) for half in _halves(images, labels, batch_size=batch_size)]
+        optimizer.apply([tf.add_n(halves) for halves in zip(*gradients, strict=True)], learning_rate)
 
     rate = tf.TensorSpec((), tf.float32)
-    compiled = _compiled(step, _batches_of(model, batch_size), tf.TensorSpec((batch_size,), tf.int32), rate)
+    compiled = _compiled(step, _batch_spec(model, batch_size), tf.TensorSpec((batch_size,), tf.int32), rate)
 
     def step_as_traced(images: Any, labels: Any, learning_rate: Any) -> None:
-        # what TensorFlow would make of the graph saves nothing, and takes half a second (docs/decisions/compact.md)
+        # TensorFlow's graph optimisation saves nothing here and takes half a second (docs/decisions/compact.md)
         with as_traced():
             compiled(images, labels, learning_rate)
 
@@ -90,23 +95,23 @@ def make_training_step(
 
 
 def make_evaluation_step(model: Any, tally: Tally) -> EvaluationStep:
-    """Add a batch's losses and right answers to `tally`; nothing learns."""
+    """A function that adds the losses and correct predictions of a batch to `tally`; no weight changes."""
     logits_of = outputs_of(model, "logits")
 
-    def judge(images: Any, labels: Any) -> None:
+    def evaluate(images: Any, labels: Any) -> None:
         logits = logits_of(images, training=False)["logits"]
         tally.add(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), logits, labels)
 
-    def judge_halves(images: Any, labels: Any) -> None:
+    def evaluate_halves(images: Any, labels: Any) -> None:
         for half in _halves(images, labels):
-            judge(*half)
+            evaluate(*half)
 
-    signature = _batches_of(model), tf.TensorSpec((None,), tf.int32)
-    return _by_length(_compiled(judge, *signature), _compiled(judge_halves, *signature))
+    signature = _batch_spec(model), tf.TensorSpec((None,), tf.int32)
+    return _by_length(_compiled(evaluate, *signature), _compiled(evaluate_halves, *signature))
 
 
 def make_inference(model: Any) -> Inference:
-    """The network's answers, without learning."""
+    """A function that computes a network's output in inference mode."""
 
     def infer(images: Any) -> Any:
         return model(images, training=False)
@@ -114,33 +119,33 @@ def make_inference(model: Any) -> Inference:
     def infer_halves(images: Any) -> Any:
         return tf.concat([infer(half) for (half,) in _halves(images)], axis=0)
 
-    return _by_length(_compiled(infer, _batches_of(model)), _compiled(infer_halves, _batches_of(model)))
+    return _by_length(_compiled(infer, _batch_spec(model)), _compiled(infer_halves, _batch_spec(model)))
 
 
-def _by_length(whole: Callable[..., Any], halves: Callable[..., Any]) -> Callable[..., Any]:
-    """What works on the halves of a batch where each has an image.
+def _by_length(for_one: Callable[..., Any], for_several: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that calls `for_several`, which halves a batch, if each half has an image, else `for_one`.
 
-    TensorFlow takes a wrong turn at a convolution of no images: the one of the other half is given a wrong input then.
+    TensorFlow miscomputes a convolution of no images: the convolution of the other half is given a wrong input then.
     """
 
-    def work(images: Any, *more: Any) -> Any:
-        return (halves if len(images) > 1 else whole)(images, *more)
+    def run(images: Any, *labels: Any) -> Any:
+        return (for_several if len(images) > 1 else for_one)(images, *labels)
 
-    return work
+    return run
 
 
 def _halves(*batch: Any, batch_size: int | None = None) -> list[tuple[Any, ...]]:
-    """The batch's tensors, (B, ...) each, in two parts; whole where B is known to be small."""
-    if batch_size is not None and batch_size < LEAST_HALVED:
+    """The batch's tensors, (B, ...) each, in two halves; in one piece where B is known to be small."""
+    if batch_size is not None and batch_size < MIN_HALVED:
         return [batch]
     middle = tf.shape(batch[0])[0] // 2 if batch_size is None else batch_size // 2
-    return [tuple(each[:middle] for each in batch), tuple(each[middle:] for each in batch)]
+    return [tuple(tensor[:middle] for tensor in batch), tuple(tensor[middle:] for tensor in batch)]
 
 
-def _batches_of(model: Any, batch_size: int | None = None) -> Any:
-    """What a batch of a network's images is: of any size where the network takes any."""
+def _batch_spec(model: Any, batch_size: int | None = None) -> Any:
+    """The specification of a batch of images for a network: of any size where the network takes any."""
     return tf.TensorSpec((batch_size, *model.input.shape[1:]), tf.uint8)
 
 
-def _compiled(work: Any, *signature: Any) -> Any:
-    return tf.function(work, jit_compile=False, autograph=False, input_signature=signature)
+def _compiled(function: Any, *signature: Any) -> Any:
+    return tf.function(function, jit_compile=False, autograph=False, input_signature=signature)

@@ -1,0 +1,30 @@
+"""The log of a training for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from convscope.networks.frameworks import tf
+from convscope.training.history import Epoch
+
+COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+@contextmanager
+def write_scalars(folder: Path | None) -> Iterator[Callable[[Epoch], None]]:
+    """A function that logs an epoch's values into `folder`; one that does nothing where it is None."""
+    if folder is None:
+        yield lambda _: None
+        return
+    writer = tf.summary.create_file_writer(str(folder))
+
+    def write(row: Epoch) -> None:
+        with writer.as_default(step=row.step):
+            for name in COLUMNS:
+                tf.summary.scalar(name, getattr(row, name))
+
+    with writer.as_default():
+        yield write
+    writer.close()
