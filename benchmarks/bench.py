@@ -30,7 +30,7 @@ from convscope.cli.display import error_console
 from convscope.environment import describe_environment
 from convscope.files import read_json, write_atomic, write_json
 from convscope.formatting import format_duration
-from convscope.plotting.figures import save_figure
+from convscope.plotting.style import save_figure
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from convscope.datasets.listing import list_folder
 from convscope.environment import available_cores, describe_environment
-from convscope.images.decoding import Square, decode_file, decode_files
+from convscope.images.decoding import InputSpec, decode_file, decode_files
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"
@@ -53,7 +53,7 @@ def main() -> None:
 
 def decode_here(paths: list[Path]) -> int:
     """Decode one after the other; returns how many were read."""
-    return sum(decode_file(path, Square(128)).image is not None for path in paths)
+    return sum(decode_file(path, InputSpec(128)).image is not None for path in paths)
 
 
 def decode_in_pool(pool: type[ThreadPoolExecutor | ProcessPoolExecutor], workers: int, paths: list[Path]) -> int:
@@ -65,7 +65,7 @@ def decode_in_pool(pool: type[ThreadPoolExecutor | ProcessPoolExecutor], workers
 
 def decode_ours(paths: list[Path]) -> int:
     """Decode as building a cache does; the start of the children counts."""
-    return sum(each.image is not None for each in decode_files(paths, Square(128)))
+    return sum(each.image is not None for each in decode_files(paths, InputSpec(128)))
 
 
 def describe(seconds: dict[str, list[float]], count: int, data: Path) -> str:

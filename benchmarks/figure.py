@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from convscope.plotting.figures import QUIET, RIGHT, STYLE
+from convscope.plotting.style import BLUE, GREY, STYLE
 
 TARGET = 0.795  # what the reference reports after 10,000 steps
 COLORS = {
@@ -19,7 +19,7 @@ COLORS = {
     "keras": "#d55e00",
     "torch": "#a8588a",
     "short": "#3f9bd1",
-    "ours": RIGHT,
+    "ours": BLUE,
     "hour": "#003f66",
 }
 NAMES = {
@@ -98,7 +98,7 @@ def set_axes(axes: Axes) -> None:
 
 def mark_target(axes: Axes) -> None:
     """A line at what the reference reports."""
-    axes.axhline(TARGET, color=QUIET, linestyle=":", linewidth=1)
+    axes.axhline(TARGET, color=GREY, linestyle=":", linewidth=1)
     right = axes.get_xlim()[1]
     axes.annotate(
         f"{TARGET * 100:.1f} %, the reference after 10,000 steps",
@@ -106,7 +106,7 @@ def mark_target(axes: Axes) -> None:
         xytext=(-4, 3),
         textcoords="offset points",
         ha="right",
-        color=QUIET,
+        color=GREY,
         fontsize=8,
     )
 

@@ -20,7 +20,7 @@ from plan import HOUR_CHOICES, Plan, budget
 
 from convscope.cli.display import error_console
 from convscope.formatting import format_duration
-from convscope.statistics.intervals import wilson
+from convscope.statistics.intervals import wilson_interval
 
 PLAIN_SECONDS = 30.0  # between two lines that only say that it goes on
 BURST_TRAIN_SPARE = 20  # batches of the burst's photos beyond the steps that are timed: no epoch ends in a burst
@@ -145,7 +145,7 @@ def tell_run(bench: Bench, told: Told) -> Facts:
         raise Skipped("it was never judged: too little time for this machine")
     judged = told.only("judged") if "judged" in told.lines else {}
     count = judged.get("judged_images", bench.facts["split"]["validation"])
-    accuracy = wilson(round(points[-1]["accuracy"] * count), count)
+    accuracy = wilson_interval(round(points[-1]["accuracy"] * count), count)
     last = points[-1]
     return {
         "seed": bench.seed,

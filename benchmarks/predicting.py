@@ -143,7 +143,7 @@ def time_predict_in_turns(run: Path, photos: Path) -> Facts:
     """The verb as it was before: one batch after the other, on all cores."""
     from convscope.prediction import inference as answering
 
-    answering.MOST_ASKED_AT_ONCE = 1
+    answering.MAX_CONCURRENT_BATCHES = 1
     return time_predict(run, photos)
 
 
@@ -159,9 +159,9 @@ def time_decoding(run: Path, photos: Path) -> Facts:
 
 def time_inference(run: Path, photos: Path) -> Facts:
     """ONNX Runtime alone as `predict` asks it: a batch on each core."""
-    from convscope.prediction.inference import open_for_answering
+    from convscope.prediction.inference import open_for_inference
 
-    return time_batches(open_for_answering(run), photos, at_once=available_cores())
+    return time_batches(open_for_inference(run), photos, at_once=available_cores())
 
 
 def time_inference_in_turns(run: Path, photos: Path) -> Facts:

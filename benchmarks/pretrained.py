@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from folders import make_split
 
-from convscope import Recipe, evaluate, train
+from convscope import Recipe, evaluate, resolve, train
 from convscope.cli.display import error_console
 from convscope.datasets.dataset import Dataset, open_dataset
 from convscope.environment import describe_environment
@@ -30,8 +30,8 @@ from convscope.networks.catalog import build_network
 from convscope.networks.frameworks import keras
 from convscope.randomness import generator
 from convscope.recipe.defaults import EFFICIENTNET
-from convscope.training.features import features_of
-from convscope.training.linear_probe import Head, solve_head
+from convscope.training.features import compute_features
+from convscope.training.linear_probe import Head, fit_head
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -77,14 +77,14 @@ def main() -> None:
 
 def measure_extraction(bench: Bench) -> Facts:
     """Images per second of the features at 160 px, of `keras.Model.predict` and of ours, in turns."""
-    recipe = Recipe(network=EFFICIENTNET, image_size=TIMED_SIZE)
+    recipe = resolve(Recipe(network=EFFICIENTNET, image_size=TIMED_SIZE))
     dataset = open_dataset(bench.split, recipe, cache=bench.cache)
     images = np.array(dataset.images[:TIMED_IMAGES])  # a plain array: no features are kept beside it
     model = build_network(recipe, 2)
     features = keras.Model(model.input, model.get_layer("features").output)
     ways: dict[str, Callable[[], object]] = {
         "keras": lambda: features.predict(images, verbose=0),
-        "ours": lambda: features_of(model, images),
+        "ours": lambda: compute_features(model, images),
     }
     paces: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(TIMED_ROUNDS + 1):  # the first compiles
@@ -99,15 +99,15 @@ def measure_extraction(bench: Bench) -> Facts:
 
 def measure_few(bench: Bench) -> Facts:
     """Accuracy on the held-out photos of heads solved on draws of so many photos of each class."""
-    recipe = Recipe(network=EFFICIENTNET)
+    recipe = resolve(Recipe(network=EFFICIENTNET))
     dataset = open_dataset(bench.split, recipe, cache=bench.cache)
-    features = features_of(build_network(recipe, len(dataset.classes)), dataset.images)
+    features = compute_features(build_network(recipe, len(dataset.classes)), dataset.images)
     rows = dataset.rows("train")
     found: Facts = {"image_size": recipe.image_size, "rows": []}
     for per_class, draws in DRAWS.items():
         for seed in range(draws):
             drawn = draw(dataset, rows, per_class, seed)
-            head = solve_head(features[drawn], dataset.labels[drawn], len(dataset.classes), seed=seed)
+            head = fit_head(features[drawn], dataset.labels[drawn], len(dataset.classes), seed=seed)
             accuracy = judge(head, dataset, features)
             found["rows"].append({"per_class": per_class, "seed": seed, "accuracy": accuracy})
         values = [row["accuracy"] for row in found["rows"] if row["per_class"] == per_class]
@@ -132,7 +132,7 @@ def judge(head: Head, dataset: Dataset, features: Any) -> float:
 def measure_all(bench: Bench, *, fine_tuned: bool) -> Facts:
     """All photos from cached images: the head alone, or fine-tuned within the budget."""
     recipe = Recipe(network=EFFICIENTNET)
-    open_dataset(bench.split, recipe, cache=bench.cache)
+    open_dataset(bench.split, resolve(recipe), cache=bench.cache)
     for place in bench.cache.glob("images-*/features-*"):
         shutil.rmtree(place)
     recipe = recipe.with_changes({"budget": bench.budget} if fine_tuned else {"epochs": 0})

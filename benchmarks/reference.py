@@ -21,7 +21,7 @@ from convscope import Learner, Recipe
 from convscope.datasets.listing import list_folder
 from convscope.environment import describe_environment
 from convscope.randomness import generator
-from convscope.statistics.intervals import wilson
+from convscope.statistics.intervals import wilson_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"
@@ -51,7 +51,7 @@ def measure(data: Path, stops: Sequence[int], *, seed: int) -> dict[str, Any]:
     """Train through `stops` and judge at each."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = hold_back(data, Path(folder) / "photos.csv", seed=seed)
-        learner = Learner(manifest, Recipe(network="classic", seed=seed, patience=0))
+        learner = Learner.open(manifest, Recipe(network="classic", seed=seed, patience=0))
     rows = [judge_at(learner, stop) for stop in stops]
     history = [{"step": row.step, "val_accuracy": row.val_accuracy} for row in learner.history]
     return {
@@ -70,7 +70,7 @@ def judge_at(learner: Learner, stop: int) -> dict[str, Any]:
     learner.fit(steps=stop - learner.step)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked
     judged, count = learner.evaluate(), len(learner.dataset.rows("validation"))
-    accuracy = wilson(round(judged["accuracy"] * count), count)
+    accuracy = wilson_interval(round(judged["accuracy"] * count), count)
     reference, graph = PEERS.get(stop, ("", ""))
     figures = {"accuracy": accuracy.to_json(), "loss": judged["loss"], "seconds": seconds, "cpu_seconds": cpu_seconds}
     return {"steps": stop, "reference": reference, "graph": graph, **figures}

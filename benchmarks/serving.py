@@ -29,7 +29,7 @@ from predicting import describe_run
 
 from convscope.datasets.listing import list_folder
 from convscope.environment import describe_environment
-from convscope.prediction.inference import answer_files, open_for_answering
+from convscope.prediction.inference import open_for_inference, predict_files
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"
@@ -118,9 +118,9 @@ def serving(model: Path) -> Iterator[Served]:
 
 def pace(served: Served, model: Path, photos: list[Path], *, seconds: float) -> Facts:
     """Images a second: by `predict`, then by the service."""
-    bundle = open_for_answering(model)
+    bundle = open_for_inference(model)
     started, counted = 0.0, 0
-    for place, _ in enumerate(answer_files(bundle, photos)):
+    for place, _ in enumerate(predict_files(bundle, photos)):
         if place == BEGINNING:
             started = time.perf_counter()
         counted += place > BEGINNING

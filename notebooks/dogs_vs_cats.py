@@ -85,9 +85,9 @@ recipe = Recipe(
 # The photos are decoded once into a cache; opening them again takes a second or two.
 
 # %%
-from convscope import open_dataset
+from convscope import open_dataset, resolve
 
-dataset = open_dataset(data, recipe)
+dataset = open_dataset(data, resolve(recipe))  # resolve: 其余取默认值 · defaults for the rest
 dataset.images.shape, dataset.images.dtype  # 图片、高、宽、通道 · images, height, width, channels
 
 # %% [markdown]
@@ -140,7 +140,7 @@ plot_images(dataset.images[nine], [dataset.classes[label] for label in dataset.l
 # %%
 from convscope import Learner
 
-learner = Learner(dataset, recipe)
+learner = Learner.open(data, recipe)
 for layer in learner.model.layers:
     shape = " × ".join(str(size) for size in layer.output.shape[1:])
     print(f"{layer.name:20} {shape:15} {layer.count_params():9,}")
@@ -262,7 +262,9 @@ plot_confusion(metrics.confusion, dataset.classes)
 # The saved model is ONNX files: predicting, and looking inside the network, needs no TensorFlow.
 
 # %%
-model = learner.save("../runs/dogs_vs_cats")
+from convscope import save_bundle
+
+model = save_bundle(learner, "../runs/dogs_vs_cats")
 sorted(file.name for file in model.iterdir())
 
 # %% [markdown]
@@ -276,10 +278,10 @@ sorted(file.name for file in model.iterdir())
 # channels, red, green and blue; these are the weights of its 32 filters for red.
 
 # %%
-from convscope.bundle.introspection import open_inside
+from convscope.bundle.introspection import open_introspection
 from convscope.plotting.channels import plot_filters
 
-inside = open_inside(model)
+inside = open_introspection(model)
 first, second, *_ = inside.convolutions
 plot_filters(inside.filters(first), input_channel=0, title=first)
 
@@ -313,7 +315,7 @@ plot_filters(inside.filters(second), input_channel=1, title=second)
 
 # %%
 pair = [int(np.flatnonzero(labels == label)[0]) for label in (0, 1)]
-looks = [inside.look(images[row]) for row in pair]
+looks = [inside.run(images[row]) for row in pair]
 predicted = [int(look.probabilities.argmax()) for look in looks]
 plot_images(images[pair], dataset.classes[:2], [dataset.classes[label] for label in predicted])
 

@@ -115,7 +115,7 @@ def _default(choice: Field[Any]) -> str:
     """A field's default, or those of each kind of network."""
     values = {kind: _toml(value) for kind, value in by_kind(choice.name).items()}
     if not values:
-        return _toml(choice.default)
+        return _toml(choice.metadata["default"])
     different = dict.fromkeys(values.values())
     if len(different) == 1:
         return next(iter(different))

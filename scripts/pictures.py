@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope.bundle.introspection import open_inside
+from convscope.bundle.introspection import open_introspection
 from convscope.files import read_table
 from convscope.images.reading import read_image
-from convscope.plotting.figures import save_figure
+from convscope.plotting.style import save_figure
 from convscope.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +23,7 @@ CHANNELS = 12
 
 def main(run: Run) -> None:
     """Draw a held-out image of each of `DIGITS`, its heat, its scores, and the first channels of each layer."""
-    inside = open_inside(run.path)
+    inside = open_introspection(run.path)
     columns = 3 + len(inside.blocks)
     figure = Figure(figsize=(13, 2.9 * len(DIGITS)), layout="constrained")
     ratios = [1, 1, 1.1, *[1.35] * len(inside.blocks)]
@@ -31,14 +31,14 @@ def main(run: Run) -> None:
     square, classes = inside.bundle.square, inside.bundle.classes
     for axes, path in zip(grid, held_out(run), strict=True):
         image = read_image(path, size=square.size, channels=square.channels)
-        look = inside.look(image)
+        look = inside.run(image)
         best = int(look.probabilities.argmax())
         axes[0].imshow(image[..., 0], cmap="gray")
         axes[0].set_title("held-out image")
         heat = Image.fromarray(look.heat[..., best]).resize(image.shape[:2])
         axes[1].imshow(image[..., 0], cmap="gray")
         axes[1].imshow(np.asarray(heat), cmap="inferno", alpha=0.6)
-        axes[1].set_title(f"what speaks for {classes[best]}")
+        axes[1].set_title(f"heat map for {classes[best]}")
         axes[2].barh(classes, look.probabilities, color="#1f5fa8")
         axes[2].invert_yaxis()
         axes[2].set(title="score of each class", xlim=(0, 1))

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tiny_model import TinyModel
 
-from convscope.images.decoding import Square, decode_file
+from convscope.images.decoding import InputSpec, decode_file
 from convscope.images.reading import read_image
 
 CLASSES = ("ring", 'a, "b"', "狗")  # not in alphabetical order: a model's classes need not be
-SQUARE = Square(8, "pad")
+SQUARE = InputSpec(8, "pad")
 
 
 def read_rows(table: Path | str) -> list[dict[str, str]]:

@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sample_images import Pixels
 
-from convscope.bundle.neighbours import NEIGHBOURS, draw_neighbours
+from convscope.bundle.bundle import NEIGHBOURS_FILE
+from convscope.bundle.neighbour_selection import build_neighbour_index
 from convscope.datasets.dataset import open_dataset, write_samples
 from convscope.files import write_atomic
-from convscope.images.decoding import Square
+from convscope.images.decoding import InputSpec
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
 from convscope.run import Run, new_run
 
 COLOURS = ("red", "green", "blue")
-SMALL = Square(8)
+SMALL = InputSpec(8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +30,7 @@ class TinyModel:
     """`matrix`: (size * size * channels, classes) float32; the classes in the order of the probabilities."""
 
     classes: tuple[str, ...]
-    square: Square
+    square: InputSpec
     matrix: NDArray[np.float32]
 
     def see(self, images: Pixels) -> NDArray[np.float32]:
@@ -53,18 +55,18 @@ class TinyModel:
 
     def write_with_neighbours(self, folder: Path, data: Path, **changes: Any) -> Path:
         """Write `model.onnx` and beside it training images: those of a folder of classes that are its own."""
-        recipe = Recipe(network="classic", image_size=self.square.size, fit=self.square.fit, validation=0.1)
+        recipe = resolve(Recipe(network="classic", image_size=self.square.size, fit=self.square.fit, validation=0.1))
         dataset = open_dataset(data, recipe)
         known = replace(
             dataset, labels=np.array([self.classes.index(each.label) for each in dataset.samples], np.int32)
         )
         weights = changes.get("weights", "0123")
-        content, carried = draw_neighbours(self.see, known, weights=weights, seed=0)
-        write_atomic(folder / NEIGHBOURS, content)
+        content, carried = build_neighbour_index(self.see, known, weights=weights, seed=0)
+        write_atomic(folder / NEIGHBOURS_FILE, content)
         return self.write(folder / "model.onnx", **{"weights": weights, "neighbours": carried} | changes)
 
 
-def random_model(classes: Sequence[str], square: Square = SMALL, *, seed: int = 0) -> TinyModel:
+def random_model(classes: Sequence[str], square: InputSpec = SMALL, *, seed: int = 0) -> TinyModel:
     """A model that answers something else for every image."""
     matrix = np.random.default_rng(seed).normal(0, 0.2, (square.num_bytes, len(classes)))
     return TinyModel(tuple(classes), square, matrix.astype(np.float32))
@@ -76,12 +78,12 @@ def colour_model(classes: Sequence[str] = COLOURS, *, size: int = 8) -> TinyMode
     for place, name in enumerate(classes):
         if name in COLOURS:
             matrix[:, :, COLOURS.index(name), place] = 5.0 / size**2
-    return TinyModel(tuple(classes), Square(size), matrix.reshape(-1, len(classes)))
+    return TinyModel(tuple(classes), InputSpec(size), matrix.reshape(-1, len(classes)))
 
 
 def colour_run(place: Path, data: Path, **choices: Any) -> Run:
     """A finished run of `colour_model` on `data`, with everything but what a training leaves."""
-    recipe = Recipe(network="classic", image_size=8, **choices)
+    recipe = resolve(Recipe(network="classic", image_size=8, **choices))
     dataset = open_dataset(data, recipe)
     run = new_run(place, recipe=recipe, data=data)
     write_samples(run.data_file, dataset.samples)

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from contenders.child import Report, Task, answer, peak_bytes, since, summary
-from convscope.cli.commands import loading_for_good
+from convscope.cli.commands import loading_tensorflow
 from convscope.run import Run
 
-with loading_for_good():  # as `convscope train` does
+with loading_tensorflow():  # as `convscope train` does
     from convscope import Learner, Recipe, train
     from convscope.networks.catalog import count_operations
     from convscope.training.budget import time_steps
@@ -47,20 +47,20 @@ def cost(task: Task, report: Report) -> None:
 def burst(task: Task, report: Report) -> None:
     """Time `task.steps` steps of `classic` after a few that warm up; its batches are made meanwhile."""
     recipe = recipe_of(task, "classic")
-    learner = Learner(Path(task.data), recipe, cache=Path(task.cache))
+    learner = Learner.open(Path(task.data), recipe, cache=Path(task.cache))
     steps = learner.steps(WARMUP_STEPS + task.steps)
     for _ in range(WARMUP_STEPS):
         next(steps)
     started = time.perf_counter()
     for _ in range(task.steps):
         next(steps)
-    report.tell("burst", images=task.steps * recipe.batch_size, seconds=time.perf_counter() - started)
+    report.tell("burst", images=task.steps * learner.recipe.batch_size, seconds=time.perf_counter() - started)
     steps.close()
 
 
 def pace(task: Task, report: Report) -> None:
     """Time `task.steps` training steps of `compact` at each of `task.sizes`."""
-    learner = Learner(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
+    learner = Learner.open(Path(task.data), recipe_of(task, "compact"), cache=Path(task.cache))
     batch = learner.recipe.batch_size
     for size in task.sizes:
         seconds = time_steps(learner, size=size, count=task.steps)
@@ -68,7 +68,7 @@ def pace(task: Task, report: Report) -> None:
         report.tell(
             "step",
             size=size,
-            precision=learner.precision,
+            precision=learner.recipe.precision,
             batch=batch,
             gflop=operations,
             gflop_per_second=summary([operations / each for each in seconds]),

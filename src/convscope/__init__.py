@@ -25,6 +25,7 @@ _MODULE_OF = {
     "demo": "convscope.demonstration",  # all of this on handwritten digits
     # what they take and return
     "Recipe": "convscope.recipe.recipe",  # the choices for a training
+    "ResolvedRecipe": "convscope.recipe.resolved",  # the same, complete
     "Run": "convscope.run",  # a run folder
     "Table": "convscope.prediction.rows",  # the format and columns of a table of predictions
     "Shard": "convscope.prediction.provenance",  # one of N equal shares of the images to predict
@@ -33,11 +34,14 @@ _MODULE_OF = {
     "read_image": "convscope.images.reading",  # file or bytes -> uint8 array
     "Dataset": "convscope.datasets.dataset",  # images decoded, grouped and split
     "open_dataset": "convscope.datasets.dataset",  # folder of images -> Dataset
+    "resolve": "convscope.recipe.resolved",  # Recipe -> ResolvedRecipe
     "Learner": "convscope.training.learner",  # a training, one step at a time
+    "save_bundle": "convscope.training.saving",  # Learner -> model
+    "configure_tensorflow": "convscope.networks.framework_setup",  # once, before a process trains
     "open_run": "convscope.run",  # path -> Run
     "Bundle": "convscope.bundle.bundle",  # a model: ONNX graph and metadata
     "open_bundle": "convscope.bundle.bundle",  # path -> Bundle, verified
-    "open_inside": "convscope.bundle.introspection",  # path -> activations and heat maps of a model
+    "open_introspection": "convscope.bundle.introspection",  # path -> activations and heat maps of a model
     "Progress": "convscope.progress",  # how far a piece of work is
     "report_progress": "convscope.progress",  # calls your function with each Progress
     # what they raise

@@ -8,9 +8,10 @@ from pathlib import Path
 from convscope.datasets.cache import cache_folder
 from convscope.datasets.digits import write_digits
 from convscope.environment import program_name
-from convscope.evaluation.evaluation import Evaluation, describe, evaluate
+from convscope.evaluation.evaluation import Evaluation, evaluate
+from convscope.evaluation.text_report import describe
 from convscope.explanation.explanation import explain
-from convscope.prediction.prediction import Predictions, predict
+from convscope.prediction.prediction import PredictionSummary, predict
 from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 from convscope.training.training import train
@@ -35,7 +36,7 @@ class Demonstration:
     run: Run
     evaluation: Evaluation
     report: Path
-    predictions: Predictions
+    predictions: PredictionSummary
 
     def describe(self) -> str:
         """The metrics, the paths of all results, and the commands that do the same for other images."""

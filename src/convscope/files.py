@@ -23,9 +23,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from convscope.errors import RunError
+from convscope.errors import ConvscopeError, RunError
 
 FORMAT = 1
+WRITE_ERRORS = {
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "EROFS"),  # no permission
+        *("ENOSPC", "EDQUOT", "EFBIG", "EIO"),  # no space, or a disk that fails
+        *("EEXIST", "ENOTDIR", "EISDIR", "ENAMETOOLONG", "ELOOP", "ENXIO"),  # no such place
+    )
+    if hasattr(errno, name)
+}
 NOT_UTF_8 = "backslashreplace"  # a byte of a name that is not UTF-8 becomes `\udcff`, which JSON reads back as it was
 _HOST = hashlib.sha256(platform.node().encode("utf-8", "surrogateescape")).hexdigest()[:6]
 _STAGED = re.compile(r"\..+\.(?P<host>[0-9a-f]{6})-(?P<process>\d+)-[0-9a-f]{8}\.part", re.DOTALL)
@@ -259,3 +268,34 @@ def make_numbered_folder(parent: Path) -> Path:
             return parent / str(number)
         except FileExistsError:
             number += 1
+
+
+@contextmanager
+def explain_write_errors(
+    path: Path | str,
+    error_class: type[ConvscopeError] = RunError,
+    *,
+    fix: str = "check the permissions and the free space, or choose another `out`",
+) -> Iterator[None]:
+    """Raise what keeps the block from writing, on the user's side, as an error with found, expected and fix.
+
+    Any other OSError is a bug, or no error at all (a closed pipe), and passes.
+
+    Args:
+        path: what the block writes, named if the system does not say which file failed.
+        error_class: of what is raised.
+        fix: what the user can do.
+
+    Raises:
+        RunError, or `error_class`: no permission, no space, a disk that fails, a path that cannot exist.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in WRITE_ERRORS:
+            raise
+        raise error_class(
+            found=f"{error.filename or path} cannot be written: {error.strerror}",
+            expected="a path with permission and space to write",
+            fix=fix,
+        ) from None

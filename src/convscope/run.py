@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convscope.environment import describe_environment
 from convscope.errors import RunError
-from convscope.files import NOT_UTF_8, make_numbered_folder, read_json, write_atomic, write_json
+from convscope.files import NOT_UTF_8, explain_write_errors, make_numbered_folder, read_json, write_atomic, write_json
 from convscope.recipe.resolved import ResolvedRecipe
 
 RUNS = Path("runs")
@@ -115,19 +114,6 @@ def check_free(path: Path) -> None:
             expected="a new run folder",
             fix="choose another `out`, or continue that run with `resume=True`",
         )
-
-
-@contextmanager
-def explain_write_errors(path: Path, *, fix: str) -> Iterator[None]:
-    """Raise a RunError for an OSError in the block, which only writes at `path`: no permission, or a full disk."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            found=f"{path} cannot be written: {error.strerror or error}",
-            expected="a folder that convscope may write to, on a disk with free space",
-            fix=fix,
-        ) from None
 
 
 def write_environment(run: Run, *, data: Path) -> None:

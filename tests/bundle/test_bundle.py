@@ -13,7 +13,7 @@ from tiny_model import SMALL, random_model, write_onnx
 from convscope.bundle.bundle import open_bundle
 from convscope.bundle.model_file import MAX_BYTES
 from convscope.errors import BundleError
-from convscope.images.decoding import Square
+from convscope.images.decoding import InputSpec
 
 CLASSES = ("狗", 'a, "b"\n<c>', "cat")
 
@@ -35,8 +35,8 @@ def test_opens_from_run_folder_and_file(run: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 33])
-@pytest.mark.parametrize("square", [SMALL, Square(5, "pad", 1)])
-def test_probabilities_are_those_of_its_graph(tmp_path: Path, count: int, square: Square) -> None:
+@pytest.mark.parametrize("square", [SMALL, InputSpec(5, "pad", 1)])
+def test_probabilities_are_those_of_its_graph(tmp_path: Path, count: int, square: InputSpec) -> None:
     """Probabilities of any number of images are those of the same computation in NumPy, classes in their order."""
     model = random_model(CLASSES, square)
     images = np.random.default_rng(1).integers(256, size=(count, *square.shape), dtype=np.uint8)
@@ -48,8 +48,8 @@ def test_probabilities_are_those_of_its_graph(tmp_path: Path, count: int, square
 
 def test_model_knows_how_an_image_is_fitted(tmp_path: Path) -> None:
     """Size, fit and channels come from the file."""
-    file = random_model(CLASSES, Square(6, "crop", 1)).write(tmp_path / "model.onnx")
-    assert open_bundle(file).square == Square(6, "crop", 1)
+    file = random_model(CLASSES, InputSpec(6, "crop", 1)).write(tmp_path / "model.onnx")
+    assert open_bundle(file).square == InputSpec(6, "crop", 1)
 
 
 def _nothing(path: Path) -> None:

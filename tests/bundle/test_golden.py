@@ -12,13 +12,13 @@ from tiny_model import random_model
 from convscope.bundle.bundle import GOLDEN_KEY, open_bundle
 from convscope.bundle.golden import NUM_IMAGES, GoldenImages, draw_golden
 from convscope.errors import BundleError
-from convscope.images.decoding import Square
+from convscope.images.decoding import InputSpec
 
 CLASSES = ("a", "b", "c")
 
 
-@pytest.mark.parametrize("square", [Square(8), Square(33, "pad", 1)])
-def test_golden_reads_back_exactly(square: Square) -> None:
+@pytest.mark.parametrize("square", [InputSpec(8), InputSpec(33, "pad", 1)])
+def test_golden_reads_back_exactly(square: InputSpec) -> None:
     """Every pixel and every bit of the probabilities, through text; 8 to 16 images of the model's own square."""
     golden = draw_golden(random_model(CLASSES, square).answer, square, seed=3)
     back = GoldenImages.from_text(golden.to_text(), square, 3)
@@ -30,7 +30,7 @@ def test_golden_reads_back_exactly(square: Square) -> None:
 
 def test_probabilities_are_spread() -> None:
     """Those of the selected images differ more than those of as many drawings without a selection."""
-    square, model = Square(16), random_model(CLASSES, Square(16), seed=2)
+    square, model = InputSpec(16), random_model(CLASSES, InputSpec(16), seed=2)
     candidates: list[np.ndarray] = []
 
     def predict(images: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def test_probabilities_are_spread() -> None:
 def test_drawing_follows_from_the_seed() -> None:
     """The same seed gives the same images, another one others."""
     model = random_model(CLASSES)
-    first, again, other = (draw_golden(model.answer, Square(8), seed=seed).images for seed in (1, 1, 2))
+    first, again, other = (draw_golden(model.answer, InputSpec(8), seed=seed).images for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -67,7 +67,7 @@ def test_drawing_follows_from_the_seed() -> None:
 def test_damage_is_an_error(text: str, tmp_path: Path) -> None:
     """Golden images that cannot be read are an error in three parts that names the file, not a traceback."""
     with pytest.raises(ValueError, match=r".+"):
-        GoldenImages.from_text(text, Square(8), 3)
+        GoldenImages.from_text(text, InputSpec(8), 3)
     file = write(tmp_path, text)
     with pytest.raises(BundleError, match="golden images are damaged") as caught:
         _ = open_bundle(file).golden
@@ -76,11 +76,11 @@ def test_damage_is_an_error(text: str, tmp_path: Path) -> None:
 
 def test_probabilities_of_another_model_are_an_error() -> None:
     """As many rows as images, as many columns as classes, all of them numbers."""
-    golden = draw_golden(random_model(CLASSES).answer, Square(8), seed=0)
+    golden = draw_golden(random_model(CLASSES).answer, InputSpec(8), seed=0)
     for wrong in (golden.probabilities[1:], golden.probabilities[:, :2], golden.probabilities * np.nan):
         text = json.dumps(json.loads(golden.to_text()) | {"probabilities": wrong.tolist()})
         with pytest.raises(ValueError, match="do not match"):
-            GoldenImages.from_text(text, Square(8), 3)
+            GoldenImages.from_text(text, InputSpec(8), 3)
 
 
 def write(folder: Path, text: str) -> Path:

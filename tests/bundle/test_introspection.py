@@ -27,19 +27,19 @@ IMAGE = draw_half("ring", 10**6)
 def test_outputs_are_what_keras_computes(trained: Run) -> None:
     """Every block, the heat map of every class and the probabilities agree with the network that was trained."""
     from convscope.exporting.trained_network import load_network
-    from convscope.networks.catalog import outputs_of
-    from convscope.networks.hirescam import evidence, head_of
+    from convscope.networks.catalog import submodel
+    from convscope.networks.hirescam import class_heat_maps, head_layers
 
     introspection, model = open_introspection(trained.path), load_network(trained).model
     result = introspection.run(IMAGE)
     assert tuple(result.activations) == introspection.blocks == ("block1", "block2")
-    layers = dict.fromkeys([*introspection.blocks, *(layer.name for layer in head_of(model))])
-    outputs = outputs_of(model, *layers)(IMAGE[np.newaxis], training=False)
+    layers = dict.fromkeys([*introspection.blocks, *(layer.name for layer in head_layers(model))])
+    outputs = submodel(model, *layers)(IMAGE[np.newaxis], training=False)
     for name in introspection.blocks:
         expected = outputs[name].numpy()[0]
         assert (result.activations[name].shape, result.activations[name].dtype) == (expected.shape, np.float32)
         np.testing.assert_allclose(result.activations[name], expected, atol=1e-5 * expected.max())
-    expected = evidence(model, outputs).numpy()[0]
+    expected = class_heat_maps(model, outputs).numpy()[0]
     assert result.heat.shape == expected.shape == (8, 8, len(CLASSES))
     np.testing.assert_allclose(result.heat, expected, atol=1e-4 * expected.max())
     probabilities = open_bundle(trained.path).predict(IMAGE[np.newaxis])[0]

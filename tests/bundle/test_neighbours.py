@@ -25,9 +25,10 @@ from convscope.bundle.neighbour_selection import HEADER_BYTES, balanced_order, b
 from convscope.bundle.neighbours import DEFAULT_NEIGHBOURS, NeighbourIndex, has_neighbours, open_neighbours
 from convscope.datasets.dataset import Dataset, open_dataset
 from convscope.errors import BundleError, RecipeError
-from convscope.images.decoding import Square
+from convscope.images.decoding import InputSpec
 from convscope.images.reading import read_image
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
 
 CLASSES = ("ring", "disc", "bar")  # as little in alphabetical order as a model's classes need to be
 WEIGHTS = "0123"
@@ -37,7 +38,7 @@ PICTURE = encode(draw("disc", 8, 0), "JPEG")
 @pytest.fixture(scope="module")
 def model() -> TinyModel:
     """A model whose features are the pixels."""
-    return random_model(CLASSES, Square(16), seed=3)
+    return random_model(CLASSES, InputSpec(16), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def index(file: Path) -> NeighbourIndex:
 @pytest.fixture(scope="module")
 def dataset(photos: Path) -> Dataset:
     """The photos as training images of that model."""
-    return open_dataset(photos, Recipe(network="classic", image_size=16, validation=0.1))
+    return open_dataset(photos, resolve(Recipe(network="classic", image_size=16, validation=0.1)))
 
 
 def in_steps(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -159,8 +160,8 @@ def test_pictures_are_the_images(index: NeighbourIndex, dataset: Dataset) -> Non
 @pytest.mark.parametrize(("size", "channels", "side"), [(96, 3, 64), (20, 1, 20)])
 def test_pictures_are_small(tmp_path: Path, photos: Path, size: int, channels: int, side: int) -> None:
     """At most 64 pixels a side and a few kB; grey where the model's images are."""
-    model = random_model(CLASSES, Square(size, "stretch", channels))
-    dataset = open_dataset(photos, Recipe(network="classic", image_size=size, channels=channels))
+    model = random_model(CLASSES, InputSpec(size, "stretch", channels))
+    dataset = open_dataset(photos, resolve(Recipe(network="classic", image_size=size, channels=channels)))
     content, facts = build_neighbour_index(model.see, dataset, weights=WEIGHTS, seed=0)
     index = open_neighbours(with_file(open_bundle(model.write(tmp_path / "model.onnx")), tmp_path, content))
     assert index.picture(0).shape == (side, side, channels)

@@ -16,11 +16,11 @@ from convscope.bundle.bundle import GOLDEN_KEY
 from convscope.bundle.golden import draw_golden
 from convscope.bundle.verification import verify
 from convscope.errors import BundleError
-from convscope.images.decoding import Square
+from convscope.images.decoding import InputSpec
 from convscope.run import Run
 
 CLASSES = ("a", "b", "c")
-SQUARE = Square(8)
+SQUARE = InputSpec(8)
 
 
 def write(folder: Path, model: TinyModel, original: TinyModel) -> Path:

@@ -97,6 +97,7 @@ def test_nothing_heavy_loads_before_the_signal_handlers() -> None:
     assert set(ended.out.split()).isdisjoint({"typer", "rich", "json", "pathlib", "convscope.cli.commands"})
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("was_enabled", [True, False])
 def test_loaded_objects_are_frozen_for_the_garbage_collector(tmp_path: Path, was_enabled: bool) -> None:
     """Also if loading failed; if nothing new was loaded, nothing changes."""

@@ -24,15 +24,16 @@ from convscope.datasets.dataset import (
 )
 from convscope.datasets.listing import list_folder
 from convscope.datasets.splits import Sample
-from convscope.errors import FolderError, RecipeError, RunError
+from convscope.errors import FolderError, RunError
 from convscope.images.reading import read_image
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import ResolvedRecipe, resolve
 
-RECIPE = Recipe(network="classic", image_size=12, filters=(4,), validation=0.25)
+RECIPE = resolve(Recipe(network="classic", image_size=12, filters=(4,), validation=0.25))
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
 
 
-def refusal(data: Path, recipe: Recipe = RECIPE) -> FolderError:
+def refusal(data: Path, recipe: ResolvedRecipe = RECIPE) -> FolderError:
     """The error of a data set that cannot be trained on."""
     with pytest.raises(FolderError) as caught:
         check_dataset(open_dataset(data, recipe), max_refused=recipe.max_refused)
@@ -40,6 +41,7 @@ def refusal(data: Path, recipe: Recipe = RECIPE) -> FolderError:
 
 
 def sample_of(dataset: Dataset, path: str) -> Sample:
+    """The sample of a path."""
     return next(sample for sample in dataset.samples if sample.path == path)
 
 
@@ -60,7 +62,7 @@ def test_rows_labels_and_samples_agree(photos: Path) -> None:
 
 def test_the_recipe_determines_the_pixels(photos: Path) -> None:
     """Size, fit and channels of the recipe are those of the images."""
-    dataset = open_dataset(photos, RECIPE.with_changes({"channels": 1, "image_size": 10, "fit": "crop"}))
+    dataset = open_dataset(photos, replace(RECIPE, channels=1, image_size=10, fit="crop"))
     expected = read_image(photos / dataset.samples[0].path, size=10, channels=1, fit="crop")
     np.testing.assert_array_equal(dataset.images[0], expected)
 
@@ -70,7 +72,7 @@ def test_opening_twice_gives_the_same(photos: Path) -> None:
     first, second = open_dataset(photos, RECIPE), open_dataset(photos, RECIPE)
     assert first.samples == second.samples
     np.testing.assert_array_equal(first.labels, second.labels)
-    assert open_dataset(photos, RECIPE.with_changes({"seed": 1})).samples != first.samples
+    assert open_dataset(photos, replace(RECIPE, seed=1)).samples != first.samples
 
 
 def test_a_listing_is_opened_as_its_folder(photos: Path) -> None:
@@ -80,14 +82,6 @@ def test_a_listing_is_opened_as_its_folder(photos: Path) -> None:
         dataset = open_dataset(data, RECIPE)
         assert (dataset.root, dataset.samples) == (photos, expected.samples)
         np.testing.assert_array_equal(dataset.images, expected.images)
-
-
-def test_the_image_size_follows_from_the_recipe(photos: Path) -> None:
-    """From its size or its network; a recipe with neither is an error."""
-    with pytest.raises(RecipeError, match="neither a network nor an image size"):
-        open_dataset(photos, Recipe())
-    assert open_dataset(photos, Recipe(image_size=20)).images.shape[1] == 20
-    assert open_dataset(photos, Recipe(network="classic", filters=(2,))).images.shape[1] == 128
 
 
 def test_refused_files_are_samples_too(tmp_path: Path) -> None:
@@ -119,7 +113,7 @@ def test_labels_from_names_and_from_manifests(tmp_path: Path) -> None:
         lines.append(f"folders/{file.parent.name}/{file.name},{file.parent.name}")
     (tmp_path / "images.csv").write_text("\n".join(lines), encoding="utf-8")
     folders, manifest = open_dataset(tmp_path / "folders", RECIPE), open_dataset(tmp_path / "images.csv", RECIPE)
-    flat = open_dataset(tmp_path / "flat", RECIPE.with_changes({"label_from_name": True}))
+    flat = open_dataset(tmp_path / "flat", replace(RECIPE, label_from_name=True))
     for other in (flat, manifest):
         assert other.classes == folders.classes
         np.testing.assert_array_equal(other.images, folders.images)
@@ -156,7 +150,7 @@ def test_a_class_without_a_usable_image_is_an_error(tmp_path: Path) -> None:
     write_folder(tmp_path, ("disc", "ring"))
     (tmp_path / "bar").mkdir()
     (tmp_path / "bar" / "empty.jpg").touch()
-    error = refusal(tmp_path, RECIPE.with_changes({"max_refused": 1.0}))
+    error = refusal(tmp_path, replace(RECIPE, max_refused=1.0))
     assert error.found == "no usable image of class 'bar' to train on: bar/empty.jpg: empty file"
 
 
@@ -199,7 +193,7 @@ def test_near_duplicates_are_counted_and_kept_together(tmp_path: Path) -> None:
     """Copies of a picture are one group, in one split, without refused files; exact copies alone are no group."""
     write_folder(tmp_path, ("disc", "ring"), per_class=10, size=48)
     os.link(tmp_path / "disc" / "000.png", tmp_path / "disc" / "exact copy.png")
-    recipe = RECIPE.with_changes({"image_size": 48})
+    recipe = replace(RECIPE, image_size=48)
     assert near_duplicate_groups(open_dataset(tmp_path, recipe)) == []
     for name, data in near_copies(scene(200, 1)).items():
         (tmp_path / "ring" / f"{name}.image.jpg").write_bytes(data)

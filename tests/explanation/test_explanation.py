@@ -134,24 +134,24 @@ def test_heat_map_is_of_the_requested_class(small: Run, tmp_path: Path) -> None:
 
 def test_most_similar_training_images_are_shown(trained: Run, explained: Path) -> None:
     """The five nearest by their features, with their classes; the title is in both languages."""
-    from convscope.bundle.introspection import open_inside
-    from convscope.bundle.neighbours import SHOWN, neighbours_of
+    from convscope.bundle.introspection import open_introspection
+    from convscope.bundle.neighbours import DEFAULT_NEIGHBOURS, open_neighbours
     from convscope.plotting.neighbours import plot_neighbours
     from convscope.plotting.style import to_png
 
-    inside = open_inside(trained.path)
-    neighbours = neighbours_of(inside.bundle)
+    inside = open_introspection(trained.path)
+    neighbours = open_neighbours(inside.bundle)
     assert set(neighbours.paths) == {row["path"] for row in read_table(trained.data_file) if row["split"] == "train"}
     name = next(heading for heading in headings_of(explained) if heading.startswith("Image ")).removeprefix("Image ")
     with Image.open(Path(trained.environment["data"]) / name) as file:
         image = np.asarray(file)
-    look = inside.look(image)
+    look = inside.run(image)
     (nearest,) = neighbours.nearest(look.features[np.newaxis])
-    assert len(nearest) == SHOWN == 5
+    assert len(nearest) == DEFAULT_NEIGHBOURS == 5
     expected = plot_neighbours(
         image,
         CLASSES[look.probabilities.argmax()],
-        [neighbours.picture(neighbour.place) for neighbour in nearest],
+        [neighbours.picture(neighbour.row) for neighbour in nearest],
         labels=[neighbour.label for neighbour in nearest],
         similarities=[neighbour.similarity for neighbour in nearest],
     )

@@ -14,7 +14,7 @@ from halves import CLASSES, SIZE, draw_half
 from numpy.typing import NDArray
 from numpy_network import convolve, largest_of_four
 
-from convscope.bundle.introspection import Inside, open_inside
+from convscope.bundle.introspection import Introspection, open_introspection
 from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 
@@ -25,22 +25,23 @@ IMAGES = [(kind, NEW + number) for number in range(20) for kind in CLASSES]  # a
 
 
 @pytest.fixture(scope="module")
-def inside(trained: Run) -> Inside:
+def inside(trained: Run) -> Introspection:
     """A network that tells discs from rings."""
-    return open_inside(trained.path)
+    return open_introspection(trained.path)
 
 
-def save_untrained(halves: Path, folder: Path, *, seed: int, channels: int = 3) -> Inside:
+def save_untrained(halves: Path, folder: Path, *, seed: int, channels: int = 3) -> Introspection:
     """A network of the shape of `trained` with its initial weights, saved and opened; and its weights file."""
     from convscope.training.learner import Learner
+    from convscope.training.saving import save_bundle
 
     recipe = Recipe(
         network="classic", image_size=SIZE, channels=channels, filters=(8, 16), dense_units=32, steps=1, seed=seed
     )
-    return open_inside(Learner(halves, recipe).save(folder))
+    return open_introspection(save_bundle(Learner.open(halves, recipe), folder))
 
 
-def weights_beside(inside: Inside) -> dict[str, NDArray[np.float64]]:
+def weights_beside(inside: Introspection) -> dict[str, NDArray[np.float64]]:
     """The arrays of weights.safetensors, by layer and name, in float64."""
     from safetensors.numpy import load_file
 
@@ -48,15 +49,15 @@ def weights_beside(inside: Inside) -> dict[str, NDArray[np.float64]]:
     return {name: array.astype(np.float64) for name, array in weights.items()}
 
 
-def share_in_its_half(inside: Inside, kind: str, seed: int) -> float:
+def share_in_its_half(inside: Introspection, kind: str, seed: int) -> float:
     """The proportion (0..1) of the heat for the image's class that is in the half where the class is drawn."""
-    heat = inside.look(draw_half(kind, seed)).heat[..., CLASSES.index(kind)]
+    heat = inside.run(draw_half(kind, seed)).heat[..., CLASSES.index(kind)]
     middle = heat.shape[1] // 2
     half = heat[:, :middle] if seed % 2 == 0 else heat[:, middle:]
     return float(half.sum() / heat.sum())
 
 
-def test_heat_is_where_the_class_is(inside: Inside) -> None:
+def test_heat_is_where_the_class_is(inside: Introspection) -> None:
     """After training, far more than half of the heat is in the half with the class, for discs and for rings."""
     shares = {kind: [share_in_its_half(inside, kind, seed) for of, seed in IMAGES if of == kind] for kind in CLASSES}
     assert np.mean([*shares["disc"], *shares["ring"]]) > 0.65
@@ -70,10 +71,10 @@ def test_heat_of_an_untrained_network_is_everywhere(halves: Path, tmp_path: Path
         assert 0.4 < np.mean([share_in_its_half(untrained, *image) for image in IMAGES[:24]]) < 0.6
 
 
-def test_heat_is_the_contribution_of_each_place_to_the_logit(inside: Inside) -> None:
+def test_heat_is_the_contribution_of_each_place_to_the_logit(inside: Introspection) -> None:
     """Between the ReLUs the logit is linear in the last block: its gradient times the activations, where positive."""
     weights = weights_beside(inside)
-    look = inside.look(draw_half("ring", NEW))
+    look = inside.run(draw_half("ring", NEW))
     block = look.activations[inside.blocks[-1]].astype(np.float64)
     is_active = look.features > 0
     for class_index in range(len(CLASSES)):
@@ -83,9 +84,9 @@ def test_heat_is_the_contribution_of_each_place_to_the_logit(inside: Inside) -> 
         np.testing.assert_allclose(look.heat[..., class_index], expected, atol=1e-4 * expected.max())
 
 
-def test_heat_has_the_shape_of_the_last_block(inside: Inside) -> None:
+def test_heat_has_the_shape_of_the_last_block(inside: Introspection) -> None:
     """(height, width, classes) float32, never negative, and different for different classes."""
-    heat = inside.look(draw_half("disc", NEW)).heat
+    heat = inside.run(draw_half("disc", NEW)).heat
     assert (heat.shape, heat.dtype) == ((8, 8, len(CLASSES)), np.float32)
     assert heat.min() >= 0
     assert not np.array_equal(heat[..., 0], heat[..., 1])
@@ -97,7 +98,7 @@ def test_activations_are_those_that_numpy_computes(halves: Path, tmp_path: Path,
     untrained = save_untrained(halves, tmp_path / "model", seed=1, channels=channels)
     weights = weights_beside(untrained)
     image = draw_half("ring", NEW)[..., :channels]
-    look = untrained.look(image)
+    look = untrained.run(image)
     assert list(look.activations) == ["block1", "block2"]
     expected = image[np.newaxis] / 255
     for block, activations in look.activations.items():
@@ -109,13 +110,13 @@ def test_activations_are_those_that_numpy_computes(halves: Path, tmp_path: Path,
     assert look.probabilities.sum() == pytest.approx(1.0)
 
 
-def test_filters_are_the_weights_of_the_network(trained: Run, inside: Inside) -> None:
+def test_filters_are_the_weights_of_the_network(trained: Run, inside: Introspection) -> None:
     """(height, width, inputs, filters) float32 of every convolution, first to last: those that Keras multiplies by."""
     from convscope.exporting.trained_network import load_network
-    from convscope.networks.catalog import convolutions_of, read_weights
+    from convscope.networks.catalog import convolution_names, read_weights
 
     model = load_network(trained).model
-    assert inside.convolutions == convolutions_of(model) == ("block1_convolution", "block2_convolution")
+    assert inside.convolutions == convolution_names(model) == ("block1_convolution", "block2_convolution")
     weights = read_weights(model)
     for name, shape in zip(inside.convolutions, ((3, 3, 3, 8), (3, 3, 8, 16)), strict=True):
         filters = inside.filters(name)
@@ -124,7 +125,7 @@ def test_filters_are_the_weights_of_the_network(trained: Run, inside: Inside) ->
 
 
 @pytest.mark.parametrize("layer", ["dense", "nothing"])
-def test_layer_without_filters_is_rejected(inside: Inside, layer: str) -> None:
+def test_layer_without_filters_is_rejected(inside: Introspection, layer: str) -> None:
     """The error names the convolutions that there are."""
     with pytest.raises(ValueError, match=f"found layer '{layer}'; expected one of block1_convolution"):
         inside.filters(layer)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from halves import CLASSES, draw_half
 
-from convscope.exporting.conversion_client import Format, Order
+from convscope.exporting.conversion_client import ConversionJob, Format
 from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 
@@ -24,13 +24,13 @@ def compact_run(halves: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def compact_order(compact_run: Run, tmp_path: Path) -> Callable[[Format], Order]:
+def compact_order(compact_run: Run, tmp_path: Path) -> Callable[[Format], ConversionJob]:
     """An order to convert it into a folder of the test, with 16 images to calibrate with."""
     images = np.stack([draw_half(kind, seed) for kind in CLASSES for seed in range(8)])
     np.save(tmp_path / "images.npy", images)
 
-    def order(to: Format) -> Order:
+    def order(to: Format) -> ConversionJob:
         calibration = str(tmp_path / "images.npy")
-        return Order(to=to, run=str(compact_run.path), folder=str(tmp_path), calibration=calibration)
+        return ConversionJob(to=to, run=str(compact_run.path), folder=str(tmp_path), calibration=calibration)
 
     return order

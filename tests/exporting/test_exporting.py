@@ -22,7 +22,7 @@ from convscope.bundle.bundle import open_bundle
 from convscope.bundle.verification import verify
 from convscope.datasets.dataset import read_samples, write_samples
 from convscope.errors import BundleError, ExportError, MissingExtra
-from convscope.exporting.conversion_client import KINDS, Format
+from convscope.exporting.conversion_client import FORMATS, Format
 from convscope.exporting.exporting import Export, export
 from convscope.exporting.quantization import set_metadata
 from convscope.files import read_json, write_json
@@ -45,7 +45,7 @@ def run(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(shutil.copytree(trained.path, tmp_path_factory.mktemp("exporting") / "run"))
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=FORMATS)
 def done(request: pytest.FixtureRequest, run: Run) -> Export:
     """An export to each format."""
     return export(run.path, to=request.param)
@@ -97,7 +97,7 @@ def test_probabilities_are_those_of_the_model(run: Run, done: Export) -> None:
 def test_folder_describes_itself(run: Run, done: Export) -> None:
     """The model, its classes, and export.json: parity, hashes of the files, versions, and the model's hash."""
     assert done.folder == run.path / "exports" / done.to
-    assert {path.name for path in done.folder.iterdir()} == {KINDS[done.to].file, "labels.txt", "export.json"}
+    assert {path.name for path in done.folder.iterdir()} == {FORMATS[done.to].file, "labels.txt", "export.json"}
     assert (done.folder / "labels.txt").read_text(encoding="utf-8").splitlines() == list(CLASSES)
     facts = read_json(done.folder / "export.json")
     assert facts["model"]["sha256"] == open_bundle(run.path).sha256

@@ -28,7 +28,7 @@ def test_compact_converts(compact_order: Any, to: str, tolerance: float) -> None
     converted = convert_to_litert(order, steps.append)
     bundle = open_bundle(Path(order.run))
     images = np.stack([draw(kind, 32, seed) for kind in ("disc", "ring") for seed in range(4)])
-    np.testing.assert_allclose(converted.answer(images), bundle.predict(images), atol=tolerance)
+    np.testing.assert_allclose(converted.predict(images), bundle.predict(images), atol=tolerance)
     interpreter = tf.lite.Interpreter(str(order.file))
     ((image,), (probabilities,)) = interpreter.get_input_details(), interpreter.get_output_details()
     assert (image["dtype"], image["shape"].tolist()) == (np.uint8, [1, 32, 32, 3])

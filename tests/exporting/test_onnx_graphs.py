@@ -10,6 +10,7 @@ import pytest
 
 from convscope.bundle.onnx_safety import find_danger
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -21,7 +22,7 @@ def network() -> Any:
     """A small `compact`, untrained."""
     from convscope.networks.catalog import build_network
 
-    return build_network(Recipe(network="compact", image_size=32, filters=(8, 8, 16, 16)), 3)
+    return build_network(resolve(Recipe(network="compact", image_size=32, filters=(8, 8, 16, 16))), 3)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +47,12 @@ def test_converter_keeps_names_and_batch_axis(network: Any, introspection: Any) 
 
     If it did not, `Bundle` and `Introspection` would find no output; if the batch were fixed, no batch would fit.
     """
-    from convscope.networks.hirescam import blocks_of
+    from convscope.networks.hirescam import block_names
 
     (image,) = introspection.graph.input
     assert image.name == "image"
     outputs = {value.name for value in introspection.graph.output}
-    assert outputs == {"probabilities", "features", "heat", *blocks_of(network)}
+    assert outputs == {"probabilities", "features", "heat", *block_names(network)}
     for value in (image, *introspection.graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
     assert find_danger(introspection.SerializeToString()) == ""

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from sample_images import NOISE_IMAGE, VARIED, animation, draw, encode, palette, png_16_bit, tagged
 
-from convscope.images.decoding import Square
+from convscope.images.decoding import InputSpec
 from convscope.images.reading import read_image
-from convscope.recipe.recipe import Fit
+from convscope.recipe.values import Fit
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -39,7 +39,7 @@ FILES = {
 }
 
 
-def read_by_tensorflow(data: bytes, square: Square) -> np.ndarray:
+def read_by_tensorflow(data: bytes, square: InputSpec) -> np.ndarray:
     """The image that the signature of encoded images decodes from a file."""
     from convscope.exporting.savedmodel import read_encoded
     from convscope.networks.frameworks import tf
@@ -53,7 +53,7 @@ def read_by_tensorflow(data: bytes, square: Square) -> np.ndarray:
 @pytest.mark.parametrize("name", FILES)
 def test_file_is_decoded_to_the_same_pixels(name: str, channels: int, fit: Fit) -> None:
     """Each pixel is within 3 of 255, and nearly all within 1, for every format that both read and every fit."""
-    square = Square(32, fit, channels)
+    square = InputSpec(32, fit, channels)
     expected = read_image(FILES[name], size=32, fit=fit, channels=channels).astype(int)
     image = read_by_tensorflow(FILES[name], square).astype(int)
     assert image.shape == expected.shape
@@ -66,7 +66,7 @@ def test_large_jpeg_is_decoded_small() -> None:
     blocks = np.random.default_rng(0).integers(256, size=(50, 72, 3), dtype=np.uint8)
     data = encode(np.kron(blocks, np.ones((21, 21, 1), np.uint8)), "JPEG")
     expected = read_image(data, size=32).astype(int)
-    assert np.abs(read_by_tensorflow(data, Square(32)).astype(int) - expected).max() <= 1
+    assert np.abs(read_by_tensorflow(data, InputSpec(32)).astype(int) - expected).max() <= 1
     resized = np.asarray(Image.open(io.BytesIO(data)).resize((32, 32), Image.Resampling.BILINEAR))
     assert np.abs(resized.astype(int) - expected).max() > 8
 
@@ -77,10 +77,12 @@ def test_limits_of_tensorflows_decoders() -> None:
 
     rotated = tagged(PHOTO, 6)
     upright = encode(PHOTO, "JPEG", quality=100, subsampling=0)
-    np.testing.assert_array_equal(read_by_tensorflow(rotated, Square(32)), read_by_tensorflow(upright, Square(32)))
+    np.testing.assert_array_equal(
+        read_by_tensorflow(rotated, InputSpec(32)), read_by_tensorflow(upright, InputSpec(32))
+    )
     assert np.abs(read_image(rotated, size=32).astype(int) - read_image(upright, size=32)).max() > 30
     with pytest.raises(tf.errors.InvalidArgumentError):
-        read_by_tensorflow(VARIED["tiff"], Square(32))
+        read_by_tensorflow(VARIED["tiff"], InputSpec(32))
 
 
 def test_signature_takes_what_tensorflow_serving_passes(compact_order: Any, tmp_path: Path) -> None:
@@ -104,8 +106,8 @@ def test_signature_takes_what_tensorflow_serving_passes(compact_order: Any, tmp_
     bundle = open_bundle(Path(order.run))
     images = np.stack([read_image(data, size=bundle.square.size) for data in files])
     np.testing.assert_allclose(probabilities, bundle.predict(images), atol=0.01)
-    np.testing.assert_allclose(converted.answer(images), bundle.predict(images), atol=1e-5)
-    first, nothing, second = converted.answer_encoded([files[0], b"no image", files[1]])
+    np.testing.assert_allclose(converted.predict(images), bundle.predict(images), atol=1e-5)
+    first, nothing, second = converted.predict_encoded([files[0], b"no image", files[1]])
     assert nothing is None
     np.testing.assert_allclose([first, second], probabilities, atol=1e-5)
     assert sum(steps) == 2

@@ -47,6 +47,7 @@ def child_processes() -> set[int]:
 
 
 def discs(folder: Path) -> list[Path]:
+    """The images of the class `disc`."""
     return sorted((folder / "disc").iterdir())
 
 

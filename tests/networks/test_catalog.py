@@ -18,10 +18,11 @@ from convscope.networks.catalog import (
 )
 from convscope.networks.frameworks import keras
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
 
 pytestmark = pytest.mark.tensorflow
 
-RECIPE = Recipe(network="classic", image_size=16, channels=1, filters=(4, 4), dense_units=6, seed=5)
+RECIPE = resolve(Recipe(network="classic", image_size=16, channels=1, filters=(4, 4), dense_units=6, seed=5))
 
 
 @pytest.fixture
@@ -32,14 +33,16 @@ def model() -> Any:
 
 def test_network_is_built_from_the_recipe() -> None:
     """Size, channels, filters and dense units are the recipe's, the number of classes is the caller's."""
-    model = build_network(Recipe(network="classic", image_size=20, channels=3, filters=(2, 3, 5), dense_units=7), 4)
+    model = build_network(
+        resolve(Recipe(network="classic", image_size=20, channels=3, filters=(2, 3, 5), dense_units=7)), 4
+    )
     shapes = {name: tuple(model.get_layer(name).output.shape[1:]) for name in ("image", "block3", "features", "logits")}
     assert shapes == {"image": (20, 20, 3), "block3": (2, 2, 5), "features": (7,), "logits": (4,)}
 
 
 def test_default_recipe_is_the_reference() -> None:
     """With default values `classic` has the reference's 2,126,178 weights for two classes."""
-    assert build_network(Recipe(network="classic"), 2).count_params() == 2_126_178
+    assert build_network(resolve(Recipe(network="classic")), 2).count_params() == 2_126_178
 
 
 def test_initial_weights_follow_from_the_recipes_seed() -> None:
@@ -95,7 +98,7 @@ def test_weights_of_another_network_are_refused(model: Any, change: str) -> None
 
 def test_names_of_weights_are_those_of_keras(model: Any) -> None:
     """In convscope's own networks a name is the path in Keras, by which finished runs have saved the weight."""
-    compact = build_network(Recipe(network="compact", image_size=32, filters=(4, 4, 4)), 2)
+    compact = build_network(resolve(Recipe(network="compact", image_size=32, filters=(4, 4, 4))), 2)
     for network in (model, compact):
         assert {name: id(weight) for name, weight in named_weights(network).items()} == {
             weight.path: id(weight) for weight in network.weights

@@ -11,6 +11,7 @@ from halves import CLASSES, draw_half
 from convscope.networks.catalog import build_network, read_weights, submodel
 from convscope.networks.compact import compact
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
 from convscope.training.optimizer import Muon
 from convscope.training.step import Tally, make_evaluation_step, make_training_step
 
@@ -24,14 +25,14 @@ def small(num_classes: int = 3, channels: int = 3, seed: int = 0) -> Any:
 
 def test_number_of_weights_of_the_default_recipe() -> None:
     """1,178,114 for two classes, moving statistics included; none of them in a layer as large as the image."""
-    model = build_network(Recipe(network="compact"), 2)
+    model = build_network(resolve(Recipe(network="compact")), 2)
     assert model.count_params() == 1_178_114
     assert model.get_layer("logits").kernel.shape == (256, 2)
 
 
 def test_blocks_are_named_and_halve() -> None:
     """There is a block for each stage and one for the last convolution, each of half the side of the one before."""
-    model = build_network(Recipe(network="compact"), 2)
+    model = build_network(resolve(Recipe(network="compact")), 2)
     names = [f"block{number}" for number in range(1, 5)]
     outputs = submodel(model, "stem", *names, "features", "logits")(np.zeros((2, 64, 64, 3), np.uint8))
     shapes = {name: tuple(tensor.shape) for name, tensor in outputs.items()}

@@ -16,6 +16,7 @@ from convscope.networks.custom import custom_network
 from convscope.networks.frameworks import keras
 from convscope.networks.hirescam import block_names
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
 
 pytestmark = pytest.mark.tensorflow
 
@@ -103,7 +104,7 @@ def test_first_weights_follow_from_the_seed() -> None:
     import random
 
     def arrays(seed: int) -> dict[str, Any]:
-        model = build_network(Recipe(network="homemade:network", image_size=16, seed=seed), 3)
+        model = build_network(resolve(Recipe(network="homemade:network", image_size=16, seed=seed)), 3)
         return read_weights(model) | {name: state.numpy() for name, state in random_states(model).items()}
 
     random.seed(5)

@@ -67,12 +67,13 @@ os.environ.pop("KERAS_BACKEND", None)
 from convscope.networks.catalog import build_network, submodel
 from convscope.networks.frameworks import keras, tf
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
 import numpy as np
 config = keras.config
 before = config.floatx(), config.image_data_format(), config.epsilon(), config.dtype_policy().name
 for network in ("classic", "compact", "keras:MobileNetV2", "keras:EfficientNetB0"):
     weights = {"weights": "none"} if ":" in network else {}
-    model = build_network(Recipe(network=network, image_size=32, **weights), 2)
+    model = build_network(resolve(Recipe(network=network, image_size=32, **weights)), 2)
     outputs = submodel(model, "block1", "features", "probabilities")(np.zeros((1, 32, 32, 3), np.uint8))
     print(network, {tensor.dtype.name for tensor in outputs.values()}, outputs["block1"].shape[1])
 after = config.floatx(), config.image_data_format(), config.epsilon(), config.dtype_policy().name

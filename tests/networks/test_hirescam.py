@@ -75,9 +75,10 @@ def test_heat_maps_of_a_network_in_bfloat16_are_float32(network: str) -> None:
     from convscope.networks.catalog import build_network, read_weights, set_weights, submodel
     from convscope.networks.hirescam import block_names, class_heat_maps, head_layers
     from convscope.recipe.recipe import Recipe
+    from convscope.recipe.resolved import resolve
 
     filters = {"classic": {"filters": (4, 5)}, "compact": {"filters": (4, 5, 6)}}.get(network, {"weights": "none"})
-    recipe = Recipe(network=network, image_size=32, **filters)
+    recipe = resolve(Recipe(network=network, image_size=32, **filters))
     exact = build_network(recipe, 3)
     weights = read_weights(exact)
     weights["logits/kernel"] = np.random.default_rng(0).normal(size=weights["logits/kernel"].shape).astype("f4")

@@ -79,7 +79,7 @@ def test_pages_tell_what_there_is(project: Path) -> None:
         for page in ("recipe.md", "commands.md", "python.md")
     )
     assert "| `channels` | `3` | " in recipe
-    assert "| `sizes` | classic, pretrained, own: `[]`; compact: `[0.5, 0.75]` | " in recipe
+    assert "| `sizes` | classic, pretrained, custom: `[]`; compact: `[0.5, 0.75]` | " in recipe
     assert "## convscope train\n\n```text\nUsage: convscope train [OPTIONS] " in commands
     assert "## Recipe\n\n```python\nRecipe(\n    *,\n" in python
 

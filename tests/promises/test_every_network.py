@@ -10,22 +10,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from learners import make_learner
 from safetensors.numpy import load_file
 from sample_images import KINDS, write_folder
 
 from convscope.bundle.bundle import open_bundle
-from convscope.bundle.introspection import open_inside
+from convscope.bundle.introspection import open_introspection
+from convscope.datasets.dataset import open_dataset
 from convscope.explanation.explanation import explain
-from convscope.exporting.conversion_client import Order
+from convscope.exporting.conversion_client import ConversionJob
 from convscope.exporting.conversion_worker import convert
 from convscope.exporting.trained_network import load_network
-from convscope.networks.catalog import build_network, outputs_of, read_weights
+from convscope.networks.catalog import build_network, read_weights, submodel
 from convscope.networks.frameworks import keras
-from convscope.networks.hirescam import blocks_of
+from convscope.networks.hirescam import block_names
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import ResolvedRecipe
 from convscope.run import Run
 from convscope.training.checkpoint import load_checkpoint
-from convscope.training.learner import Learner
 from convscope.training.training import train
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -44,7 +46,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 class Case:
     """A network's recipe, the images that it learns from, and a run of it."""
 
-    recipe: Recipe
+    recipe: ResolvedRecipe
     data: Path
     run: Run
 
@@ -73,7 +75,8 @@ def case(request: pytest.FixtureRequest, shapes: Path, weights: Path, tmp_path_f
     network: str = request.param
     choices = CHOICES[network] | ({"weights": str(weights)} if CHOICES[network].get("weights") == "a file" else {})
     recipe = Recipe(network=network, image_size=32, batch_size=8, steps=4, precision="float32", seed=3, **choices)
-    return Case(recipe, shapes, train(shapes, recipe, out=tmp_path_factory.mktemp("runs") / "run"))
+    run = train(shapes, recipe, out=tmp_path_factory.mktemp("runs") / "run")
+    return Case(run.recipe, shapes, run)
 
 
 def images_of(case: Case) -> np.ndarray:
@@ -86,9 +89,9 @@ def test_first_answers_are_probabilities_from_named_layers(case: Case) -> None:
     """Bytes become blocks (B, h, w, c), features (B, d), logits and probabilities (B, classes), the last in float32."""
     model = build_network(case.recipe, 4)
     assert (model.input.name, model.input.dtype) == ("image", "uint8")
-    blocks = blocks_of(model)
+    blocks = block_names(model)
     assert blocks == tuple(f"block{number}" for number in range(1, len(blocks) + 1))
-    answers = outputs_of(model, *blocks, "features", "logits", "probabilities")(images_of(case), training=False)
+    answers = submodel(model, *blocks, "features", "logits", "probabilities")(images_of(case), training=False)
     assert {len(answers[name].shape) for name in blocks} == {4}
     sides = [answers[name].shape[1] for name in blocks]
     assert sides == sorted(sides, reverse=True)
@@ -109,10 +112,13 @@ def test_first_weights_follow_from_the_seed(case: Case) -> None:
 def test_training_that_was_interrupted_ends_in_the_same_bits(case: Case) -> None:
     """From the checkpoint in the middle another learner comes to the state of the run, to the bit, and has learned."""
     middle, end = sorted(case.run.checkpoints.iterdir())
-    checkpoint = load_checkpoint(shutil.copytree(middle, case.run.path / "before" / middle.name).parent, tell=print)
+    checkpoint = load_checkpoint(
+        shutil.copytree(middle, case.run.path / "before" / middle.name).parent, on_damage=print
+    )
     assert checkpoint is not None
-    learner = Learner(case.data, case.run.recipe, checkpoint=checkpoint)
-    learner.fit(steps=case.recipe.num_steps(1) - checkpoint.step)
+    dataset = open_dataset(case.data, case.recipe)
+    learner = make_learner(dataset, case.recipe, checkpoint=checkpoint)
+    learner.fit(steps=learner.plan.num_steps - checkpoint.step)
     arrays, expected = learner.snapshot().arrays, load_file(end / "arrays.safetensors")
     assert arrays.keys() == expected.keys()
     assert {name for name in arrays if arrays[name].tobytes() != expected[name].tobytes()} == set()
@@ -133,8 +139,8 @@ def test_bundle_answers_as_the_network_that_is_built_again(case: Case) -> None:
 
 def test_inside_shows_blocks_heat_and_filters(case: Case) -> None:
     """Every block of an image, what speaks for each class at the places of the last one, and the first filters."""
-    inside = open_inside(case.run.path)
-    look = inside.look(images_of(case)[0])
+    inside = open_introspection(case.run.path)
+    look = inside.run(images_of(case)[0])
     last = look.activations[inside.blocks[-1]]
     assert look.heat.shape == (*last.shape[:2], len(KINDS))
     assert np.isfinite(look.heat).all()
@@ -143,14 +149,14 @@ def test_inside_shows_blocks_heat_and_filters(case: Case) -> None:
     assert filters.ndim == 4
     model = load_network(case.run).model
     np.testing.assert_array_equal(filters, read_weights(model)[f"{name}/kernel"])
-    activations = outputs_of(model, inside.blocks[0])(images_of(case)[:1], training=False)[inside.blocks[0]]
+    activations = submodel(model, inside.blocks[0])(images_of(case)[:1], training=False)[inside.blocks[0]]
     np.testing.assert_allclose(look.activations[inside.blocks[0]], activations[0], rtol=1e-4, atol=1e-4)
 
 
 def test_export_answers_as_the_bundle(case: Case, tmp_path: Path) -> None:
     """As a SavedModel it says what the bundle says."""
-    order = Order(to="savedmodel", run=str(case.run.path), folder=str(tmp_path), calibration="")
-    answers = convert(order, lambda _: None).answer(images_of(case))
+    order = ConversionJob(to="savedmodel", run=str(case.run.path), folder=str(tmp_path), calibration="")
+    answers = convert(order, lambda _: None).predict(images_of(case))
     np.testing.assert_allclose(answers, open_bundle(case.run.path).predict(images_of(case)), rtol=0, atol=TOLERANCE)
 
 
@@ -159,5 +165,5 @@ def test_explain_draws_it(case: Case, tmp_path: Path) -> None:
     image = next(case.data.rglob("*.png"))
     page = explain(case.run.path, [image], out=tmp_path).read_text(encoding="utf-8")
     drawn = {file.stem for file in (tmp_path / "figures").iterdir()}
-    assert {"image1_heatmap", *(f"image1_{block}" for block in open_inside(case.run.path).blocks)} < drawn
-    assert "Grad-CAM" in page
+    assert {"image1_heatmap", *(f"image1_{block}" for block in open_introspection(case.run.path).blocks)} < drawn
+    assert "HiResCAM" in page

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_images import draw, encode, near_copies, scene, write_folder
 
-from convscope.datasets.dataset import Dataset, near_duplicates, open_dataset
-from convscope.datasets.splits import Sample, deal
-from convscope.recipe.recipe import Fit, Recipe
+from convscope.datasets.dataset import Dataset, near_duplicate_groups, open_dataset
+from convscope.datasets.splits import Sample, assign_splits
+from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
+from convscope.recipe.values import Fit
 
-RECIPE = Recipe(network="classic", image_size=8, filters=(4,), validation=0.2, test=0.2)
+RECIPE = resolve(Recipe(network="classic", image_size=8, filters=(4,), validation=0.2, test=0.2))
 TEXT = st.sampled_from("abcdef")
 CHANGES = sorted({*near_copies(scene(200, 0))} - {"as PNG"})
 ALWAYS_FOUND = (
@@ -51,8 +53,8 @@ def test_images_that_come_move_no_others(seed: int, validation: float, test: flo
     for place, count in enumerate(more):
         label = ("cat", "dog", "newt")[place]
         after += images(label, range(1000, 1000 + count))
-    dealt = {each.path: each.split for each in deal(before, validation=validation, test=test, seed=seed)}
-    again = {each.path: each.split for each in deal(after[::-1], validation=validation, test=test, seed=seed)}
+    dealt = {each.path: each.split for each in assign_splits(before, validation=validation, test=test, seed=seed)}
+    again = {each.path: each.split for each in assign_splits(after[::-1], validation=validation, test=test, seed=seed)}
     assert {path: again[path] for path in dealt} == dealt
 
 
@@ -70,7 +72,7 @@ def heaps(draw: st.DrawFn) -> list[Sample]:
 @given(heaps(), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
 def test_no_content_is_ever_in_two_splits_or_classes(heap: list[Sample], seed: int, test: float) -> None:
     """However images are copied, labelled and dealt by hand: one content, one split, one class, and a row for each."""
-    dealt = deal(heap, validation=0.3, test=test, seed=seed)
+    dealt = assign_splits(heap, validation=0.3, test=test, seed=seed)
     splits, labels, contents = defaultdict(set), defaultdict(set), defaultdict(set)
     for before, after in zip(heap, dealt, strict=True):
         assert (after.path, after.label, after.sha256) == (before.path, before.label, before.sha256)
@@ -170,7 +172,7 @@ def test_no_near_duplicate_crosses(seed: int, square: tuple[int, int, Fit], chan
             for change in changes[number] if number < len(changes) else ():
                 (folder / f"{number} {change}.jpg").write_bytes(picture[change])
         size, channels, fit = square
-        recipe = RECIPE.with_changes({"image_size": size, "channels": channels, "fit": fit, "seed": seed})
+        recipe = replace(RECIPE, image_size=size, channels=channels, fit=fit, seed=seed)
         dataset = open_dataset(Path(place), recipe)
     splits: dict[str, set[str]] = defaultdict(set)
     for path, split in splits_of(dataset).items():
@@ -178,7 +180,7 @@ def test_no_near_duplicate_crosses(seed: int, square: tuple[int, int, Fit], chan
     assert all(len(each) == 1 for each in splits.values())
     assert set().union(*splits.values()) == {"train", "validation", "test"}
     assert len({sample.group for sample in dataset.samples}) == 40
-    assert sum(map(len, near_duplicates(dataset))) == sum(len(each) + 1 for each in changes)
+    assert sum(map(len, near_duplicate_groups(dataset))) == sum(len(each) + 1 for each in changes)
 
 
 @settings(max_examples=8)
@@ -201,7 +203,7 @@ def test_near_duplicates_across_given_folders_are_parted(tmp_path: Path) -> None
             (folder / f"{number}.png").write_bytes(encode(scene(64, number)))
     leak = near_copies(scene(64, 50))["quality 40"]
     (tmp_path / "train" / "dog" / "leak.jpg").write_bytes(leak)
-    dataset = open_dataset(tmp_path, RECIPE.with_changes({"image_size": 48}))
+    dataset = open_dataset(tmp_path, replace(RECIPE, image_size=48))
     assert [(sample.path, sample.reason) for sample in dataset.refused] == [
         ("train/dog/leak.jpg", "nearly equal to test/cat/50.png in test")
     ]
@@ -212,7 +214,7 @@ def test_near_duplicates_across_given_folders_are_parted(tmp_path: Path) -> None
 def test_no_group_is_ever_in_two_splits(heap: list[Sample], groups: dict[str, str], seed: int, test: float) -> None:
     """However near duplicates are copied, labelled and dealt by hand: one group, one split, and a row for each."""
     heap = [replace(sample, group=groups.get(sample.sha256, sample.group)) for sample in heap]
-    dealt = deal(heap, validation=0.3, test=test, seed=seed)
+    dealt = assign_splits(heap, validation=0.3, test=test, seed=seed)
     splits, labels = defaultdict(set), defaultdict(set)
     for before, after in zip(heap, dealt, strict=True):
         assert (after.path, after.group, after.sha256) == (before.path, before.group, before.sha256)
@@ -234,7 +236,7 @@ def test_no_group_is_ever_in_two_splits(heap: list[Sample], groups: dict[str, st
 @pytest.mark.slow
 def test_the_real_photos_hold_it(dogs_vs_cats: Path) -> None:
     """20,998 photos with their own duplicates and contradictions: no content in two splits, shares as asked for."""
-    dataset = open_dataset(dogs_vs_cats, Recipe(network="classic", image_size=8, filters=(4,)))
+    dataset = open_dataset(dogs_vs_cats, resolve(Recipe(network="classic", image_size=8, filters=(4,))))
     splits: dict[str, set[str]] = defaultdict(set)
     labels: dict[str, set[str]] = defaultdict(set)
     for sample in dataset.samples:

@@ -12,9 +12,10 @@ from stranger import Stranger
 
 from convscope.datasets.dataset import open_dataset, write_samples
 from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import resolve
 from convscope.run import new_run
 
-RECIPE = Recipe(network="classic", image_size=8, filters=(4,), max_refused=1.0)
+RECIPE = resolve(Recipe(network="classic", image_size=8, filters=(4,), max_refused=1.0))
 
 
 def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
@@ -38,6 +39,7 @@ def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
 
 
 def sha256(file: Path) -> str:
+    """The hash of a file's bytes."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 

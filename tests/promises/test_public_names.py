@@ -27,11 +27,13 @@ NAMES = (
     "Progress",
     "Recipe",
     "RecipeError",
+    "ResolvedRecipe",
     "Run",
     "RunError",
     "ServiceSettings",
     "Shard",
     "Table",
+    "configure_tensorflow",
     "demo",
     "evaluate",
     "explain",
@@ -39,16 +41,18 @@ NAMES = (
     "merge",
     "open_bundle",
     "open_dataset",
-    "open_inside",
+    "open_introspection",
     "open_run",
     "predict",
     "read_image",
     "report_progress",
+    "resolve",
+    "save_bundle",
     "serve",
     "train",
     "verify",
 )
-NEED_TENSORFLOW = ("Learner", "demo", "train")
+NEED_TENSORFLOW = ("Learner", "demo", "save_bundle", "train")
 LOADED = [
     pytest.param(name, marks=pytest.mark.tensorflow) if name in NEED_TENSORFLOW else name
     for name in NAMES

@@ -17,11 +17,13 @@ from sample_images import KINDS, draw, encode
 
 from convscope.bundle.bundle import Bundle, open_bundle
 from convscope.datasets.dataset import open_dataset
-from convscope.exporting.bundle_writer import seal_model
-from convscope.networks.catalog import build_network, outputs_of, read_weights, set_weights
+from convscope.exporting.bundle_writer import write_bundle
+from convscope.networks.catalog import build_network, read_weights, set_weights, submodel
 from convscope.prediction.prediction import predict
 from convscope.recipe.defaults import EFFICIENTNET
-from convscope.recipe.recipe import Fit, Recipe
+from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import ResolvedRecipe, resolve
+from convscope.recipe.values import Fit
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -33,19 +35,19 @@ SMALL: dict[str, dict[str, Any]] = {
     EFFICIENTNET: {"image_size": 32},
 }
 CASES = [
-    Recipe(network=network, fit=fit, channels=channels, **choices)
+    resolve(Recipe(network=network, fit=fit, channels=channels, **choices))
     for network, choices in SMALL.items()
     for fit in typing.get_args(Fit)
     for channels in (1, 3)
     if network != EFFICIENTNET or channels == 3
-] + [Recipe(network=network) for network in SMALL]
+] + [resolve(Recipe(network=network)) for network in SMALL]
 
 
 @dataclass(frozen=True)
 class Case:
     """A network, the bundle that it was written as, and 48 images as training sees them."""
 
-    recipe: Recipe
+    recipe: ResolvedRecipe
     model: Any
     bundle: Bundle
     paths: list[str]
@@ -80,12 +82,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def case(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """Each network small with each fit and each number of channels, and as its default is."""
-    recipe: Recipe = request.param
+    recipe: ResolvedRecipe = request.param
     dataset = open_dataset(photos, recipe)
     model = build_network(recipe, len(dataset.classes))
     make_decided(model, dataset.images, learned=recipe.weights != "none")
     folder = tmp_path_factory.mktemp("model") / "model"
-    seal_model(folder, model, recipe, dataset)
+    write_bundle(model, folder, recipe=recipe, dataset=dataset)
     paths = [str(photos / sample.path) for sample in dataset.samples]
     return Case(recipe, model, open_bundle(folder), paths, np.asarray(dataset.images))
 
@@ -108,7 +110,7 @@ def make_decided(model: Any, images: np.ndarray, *, learned: bool) -> None:
         for _ in range(SETTLED):
             model(images, training=True)
         weights = read_weights(model)
-    logits = outputs_of(model, "logits")(images, training=False)["logits"].numpy()
+    logits = submodel(model, "logits")(images, training=False)["logits"].numpy()
     weights["logits/kernel"] /= logits.std(axis=0)
     weights["logits/bias"] = (weights["logits/bias"] - logits.mean(axis=0)) / logits.std(axis=0)
     set_weights(model, weights)
@@ -156,7 +158,7 @@ def test_features_agree(case: Case) -> None:
     """The graph's second output is the network's features."""
     session = onnxruntime.InferenceSession(case.bundle.path, providers=["CPUExecutionProvider"])
     (features,) = session.run(["features"], {"image": case.images[:7]})
-    expected = outputs_of(case.model, "features")(case.images[:7], training=False)["features"].numpy()
+    expected = submodel(case.model, "features")(case.images[:7], training=False)["features"].numpy()
     assert expected.max() > 0.1
     np.testing.assert_allclose(features, expected, rtol=0, atol=TOLERANCE * expected.max())
 

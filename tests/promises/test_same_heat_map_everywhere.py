@@ -10,28 +10,29 @@ from figure_content import picture, visible
 from PIL import Image
 from served import serving
 
-from convscope.bundle.introspection import Inside, open_inside
+from convscope.bundle.introspection import Introspection, open_introspection
 from convscope.images.reading import read_image
 from convscope.plotting.heatmap import plot_heatmap
-from convscope.serving.service import ServiceSettings, open_service
+from convscope.serving.service import open_service
+from convscope.serving.settings import ServiceSettings
 
 RUN = Path(__file__).parents[1] / "old" / "finished"
 PHOTOS = sorted((RUN.parent / "photos").glob("*/0.png"))
 
 
 @pytest.fixture(scope="module")
-def inside() -> Inside:
+def inside() -> Introspection:
     """A trained network of three classes, with its blocks and heat maps as outputs."""
-    return open_inside(RUN)
+    return open_introspection(RUN)
 
 
-def test_report_and_server_have_the_same_pixels(inside: Inside, tmp_path: Path) -> None:
+def test_report_and_server_have_the_same_pixels(inside: Introspection, tmp_path: Path) -> None:
     """For every class of an image: both on the scale of all classes, also where the class has little evidence."""
     bundle = inside.bundle
     with serving(open_service(RUN, ServiceSettings())) as client:
         for photo in PHOTOS:
             image = read_image(photo, size=bundle.square.size, fit=bundle.square.fit)
-            heat = inside.look(image).heat
+            heat = inside.run(image).heat
             assert heat.max() > 0
             for class_index, name in enumerate(bundle.classes):
                 reply = client.post(

@@ -18,9 +18,9 @@ from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 from served import Served, photo, write_run
 from tiny_model import COLOURS, colour_model
 
-from convscope.prediction.inference import Answer
+from convscope.prediction.inference import Prediction
 from convscope.prediction.rows import Table
-from convscope.prediction.tables import open_writer
+from convscope.prediction.writers import open_writer
 
 API_PATHS = ("/info", "/filters", "/predict", "/explain")  # a browser logs their error statuses on its console
 HOSTILE = ("<img src=x onerror=alert(1)>", "path", '"><script>alert(2)</script>')
@@ -298,8 +298,8 @@ def test_csv_of_any_names_and_numbers(client: httpx.Client, visit: Visit) -> Non
     generator = np.random.default_rng(0)
     values = generator.random((500, 3)) * 10.0 ** -generator.integers(0, 9, (500, 3))
     values[:5] = [[13 / 128, 1.0, 0.0], [0.0001, 0.00001, 1e-30], [0.5, 3 / 128, 11 / 2**10], [1 / 3] * 3, [1e-38] * 3]
-    table = [Answer(f"{index}.png", "", row.astype(np.float32)) for index, row in enumerate(values)]
-    table += [Answer(name, "truncated", None) for name in ('a"b.png', "a,b", "a\nb", "a\rb", " a ", "照片.png")]
+    table = [Prediction(f"{index}.png", "", row.astype(np.float32)) for index, row in enumerate(values)]
+    table += [Prediction(name, "truncated", None) for name in ('a"b.png', "a,b", "a\nb", "a\rb", " a ", "照片.png")]
     page = visit(client)
     for classes in (("cat", "path", "a, b"), ("label1", "class:x", 'q"\r'), ("狗", "label²", "label٣")):
         csv_text = page.evaluate(
@@ -309,7 +309,7 @@ def test_csv_of_any_names_and_numbers(client: httpx.Client, visit: Visit) -> Non
         assert csv_text.encode() == open_writer(Table(), classes).encode(table)
 
 
-def as_entry(row: Answer, classes: tuple[str, ...]) -> dict[str, Any]:
+def as_entry(row: Prediction, classes: tuple[str, ...]) -> dict[str, Any]:
     """A prediction as an `Entry` of the page."""
     if row.probabilities is None:
         return {"path": row.path, "state": "unreadable", "error": row.reason, "prediction": None}

@@ -15,9 +15,8 @@ from sample_images import VARIED, Pixels, encode, refused_files
 from served import KERNEL, Served, photo, write_run
 from tiny_model import COLOURS, colour_model
 
-from convscope.bundle.bundle import Bundle, check_finite, open_bundle
-from convscope.bundle.introspection import Inside
-from convscope.bundle.neighbours import NEIGHBOURS
+from convscope.bundle.bundle import NEIGHBOURS_FILE, Bundle, check_finite, open_bundle
+from convscope.bundle.introspection import Introspection
 from convscope.drawing import data_uri, filter_grid, overlay, png_bytes
 from convscope.errors import BundleError
 from convscope.images.reading import read_image
@@ -229,7 +228,7 @@ def test_explanation_shows_similar_training_images(served: Served, with_neighbou
 
 def test_neighbour_index_may_be_deleted(served: Served, with_neighbours: Path) -> None:
     """So that no training image is given away; everything else works."""
-    (with_neighbours / "model" / NEIGHBOURS).unlink()
+    (with_neighbours / "model" / NEIGHBOURS_FILE).unlink()
     client = served(with_neighbours)
     assert client.get("/info").json()["neighbours"] is False
     assert client.post("/explain", content=photo("red")).json()["neighbours"] == []
@@ -237,7 +236,7 @@ def test_neighbour_index_may_be_deleted(served: Served, with_neighbours: Path) -
 
 def test_damaged_neighbour_index_is_not_served(with_neighbours: Path) -> None:
     """The error is raised before the first request."""
-    file = with_neighbours / "model" / NEIGHBOURS
+    file = with_neighbours / "model" / NEIGHBOURS_FILE
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(BundleError, match=r"neighbours\.safetensors is damaged"):
         open_service(with_neighbours, ServiceSettings())
@@ -254,19 +253,19 @@ def test_filters_are_those_of_the_kernel(client: httpx.Client) -> None:
 
 def test_output_that_is_not_finite_is_500(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The response says so, without the path of the model; the next image is predicted."""
-    predict, look = Bundle.predict, Inside.look
+    predict, look = Bundle.predict, Introspection.run
 
     def break_on_black(bundle: Bundle, images: Pixels) -> Any:
         check_finite(bundle.path, np.float32(np.nan if images.max() == 0 else 0))
         return predict(bundle, images)
 
-    def break_inside(inside: Inside, image: Pixels) -> Any:
+    def break_inside(inside: Introspection, image: Pixels) -> Any:
         check_finite(inside.bundle.path, np.float32(np.nan if image.max() == 0 else 0))
         return look(inside, image)
 
     client = served()
     monkeypatch.setattr(Bundle, "predict", break_on_black)
-    monkeypatch.setattr(Inside, "look", break_inside)
+    monkeypatch.setattr(Introspection, "run", break_inside)
     black, red = photo("black"), photo("red")
     for path in ("/predict", "/explain"):
         error = check_error(client.post(path, content=black), 500)
@@ -280,7 +279,7 @@ def test_broken_model_is_not_served(tmp_path: Path) -> None:
     """The error is raised before the first request."""
     model = colour_model()
     model.matrix[5, 1] = np.nan
-    with pytest.raises(BundleError, match="no numbers"):
+    with pytest.raises(BundleError, match="not finite"):
         open_service(model.write(tmp_path / "model.onnx"), ServiceSettings())
 
 

@@ -12,7 +12,7 @@ import pytest
 from sample_images import write_folder
 
 from convscope.datasets.dataset import Dataset, open_dataset
-from convscope.networks.catalog import build_network, outputs_of, read_weights, set_weights
+from convscope.networks.catalog import build_network, read_weights, set_weights, submodel
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import resolve
 from convscope.training import features as module
@@ -64,7 +64,7 @@ def folders(dataset: Dataset) -> list[Path]:
 
 def test_they_are_the_output_of_the_layer(dataset: Dataset, model: Any) -> None:
     """The output of the layer `features` for each image, in half precision, computed or read back."""
-    expected = outputs_of(model, "features")(dataset.images[:], training=False)["features"].numpy()
+    expected = submodel(model, "features")(dataset.images[:], training=False)["features"].numpy()
     assert np.ptp(expected, axis=0).max() > 0.01
     for _ in range(2):
         features = compute_features(model, dataset.images)

@@ -69,7 +69,7 @@ def test_networks_of_keras_shrink_too(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("size", [128, 192, 224])
 def test_features_may_take_half_of_a_budget(caplog: pytest.LogCaptureFixture, size: int) -> None:
     """The largest size is used whose features fit into half of the time, at the measured pace."""
-    network = build_network(resolve(Recipe(network=EFFICIENTNET)), 2, is_blank=True)
+    network = build_network(resolve(Recipe(network=EFFICIENTNET)), 2, load_weights=False)
     seconds = 1000 * count_operations(network, size) / (DEPTHWISE_PACE * OPERATIONS) / FEATURES_SHARE
     for factor, expected in ((1.01, size), (0.99, size - 32)):
         assert fit(caplog, 1000, network=EFFICIENTNET, budget=factor * seconds)[0] == expected

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from convscope.datasets.dataset import Dataset, open_dataset
 from convscope.datasets.digits import write_digits
 from convscope.errors import FolderError, RecipeError
-from convscope.plotting.figures import to_png
+from convscope.plotting.style import to_png
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import ResolvedRecipe, resolve
 from convscope.run import new_run

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from numpy_network import cross_entropies, logits_of, softmax
 
 from convscope.networks.catalog import build_network, read_weights, set_weights
-from convscope.networks.frameworks import as_traced
+from convscope.networks.tensorflow_internals import without_graph_rewriting
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import resolve
 from convscope.training import step as step_module
@@ -188,11 +188,11 @@ def test_only_training_steps_run_without_graph_optimisation(model: Any, monkeypa
 
     @contextmanager
     def counted() -> Iterator[None]:
-        with as_traced():
+        with without_graph_rewriting():
             calls.append(1)
             yield
 
-    monkeypatch.setattr(step_module, "as_traced", counted)
+    monkeypatch.setattr(step_module, "without_graph_rewriting", counted)
     step = make_training_step(model, make_optimizer(model), Tally(), batch_size=4)
     for count in (1, 2):
         step(*make_batch(4), RATE)

@@ -14,8 +14,8 @@ import onnxruntime
 from convscope.bundle.golden import GoldenImages
 from convscope.bundle.model_file import find_model, read_description, read_model, start_session
 from convscope.errors import BundleError
-from convscope.images.decoding import Square
-from convscope.recipe.recipe import Fit
+from convscope.images.decoding import InputSpec
+from convscope.recipe.values import Fit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class Bundle:
     path: Path
     sha256: str
     classes: tuple[str, ...]
-    square: Square
+    square: InputSpec
     facts: dict[str, Any]
     metadata: dict[str, str]
     session: onnxruntime.InferenceSession
@@ -123,7 +123,7 @@ def open_bundle(model: Path, *, threads: int | None = None) -> Bundle:
     metadata = session.get_modelmeta().custom_metadata_map
     facts = read_description(path, data, metadata)
     _check_description(path, facts)
-    square, classes = Square(facts["image_size"], facts["fit"], facts["channels"]), tuple(facts["classes"])
+    square, classes = InputSpec(facts["image_size"], facts["fit"], facts["channels"]), tuple(facts["classes"])
     _check_shapes(path, session, square, classes)
     return Bundle(path, hashlib.sha256(data).hexdigest(), classes, square, facts, metadata, session)
 
@@ -177,7 +177,7 @@ def _is_text_list(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
 
 
-def _check_shapes(path: Path, session: Any, square: Square, classes: tuple[str, ...]) -> None:
+def _check_shapes(path: Path, session: Any, square: InputSpec, classes: tuple[str, ...]) -> None:
     """Make sure that the inputs and outputs of the graph are those of the description."""
     inputs = {value.name: (value.type, value.shape[1:]) for value in session.get_inputs()}
     outputs = {value.name: value.shape[1:] for value in session.get_outputs()}

@@ -16,7 +16,7 @@ from PIL import Image
 
 from convscope.drawing import png_bytes
 from convscope.errors import ImageRefused
-from convscope.images.decoding import Square
+from convscope.images.decoding import InputSpec
 from convscope.images.reading import read_image
 from convscope.randomness import generator
 
@@ -41,7 +41,7 @@ class GoldenImages:
         return json.dumps({"images": images, "probabilities": self.probabilities.astype(float).tolist()})
 
     @classmethod
-    def from_text(cls, text: str, square: Square, num_classes: int) -> GoldenImages:
+    def from_text(cls, text: str, square: InputSpec, num_classes: int) -> GoldenImages:
         """Read `to_text` back.
 
         Raises:
@@ -64,7 +64,7 @@ class GoldenImages:
 
 
 def draw_golden(
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]], square: Square, *, seed: int
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]], square: InputSpec, *, seed: int
 ) -> GoldenImages:
     """Draw images, coarse and fine, and keep those whose probabilities differ most.
 
@@ -80,7 +80,7 @@ def draw_golden(
     return GoldenImages(images[kept], probabilities[kept])
 
 
-def _draw(draws: np.random.Generator, square: Square) -> NDArray[np.uint8]:
+def _draw(draws: np.random.Generator, square: InputSpec) -> NDArray[np.uint8]:
     """Smooth patches of random colours, all of about one size, with some noise: (size, size, channels) uint8."""
     cells = round(float(np.exp(draws.uniform(np.log(MIN_CELLS), np.log(MAX_CELLS)))))
     coarse = draws.integers(0, 256, (cells, cells, square.channels), np.uint8)
@@ -104,5 +104,5 @@ def _farthest_points(rows: NDArray[np.float32]) -> list[int]:
     return kept
 
 
-def _decode(text: str, square: Square) -> NDArray[np.uint8]:
+def _decode(text: str, square: InputSpec) -> NDArray[np.uint8]:
     return read_image(base64.b64decode(text), size=square.size, channels=square.channels)

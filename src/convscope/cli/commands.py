@@ -21,10 +21,10 @@ from convscope.cli.exit_codes import UNREADABLE
 from convscope.cli.options import with_recipe_flags
 from convscope.errors import RunError, optional_imports
 from convscope.formatting import plural
-from convscope.networks.garbage_collection import without_collecting
+from convscope.networks.framework_setup import configure_tensorflow, without_garbage_collection
 
 if TYPE_CHECKING:
-    from convscope.prediction.prediction import Predictions
+    from convscope.prediction.prediction import PredictionSummary
 
 app = typer.Typer(
     name="convscope",
@@ -58,8 +58,8 @@ def train(
     changes: dict[str, Any],
 ) -> None:
     """Train a classifier on a folder of images."""
-    from convscope.datasets.listing import check_there
-    from convscope.run import base_recipe
+    from convscope.datasets.listing import check_exists
+    from convscope.recipe.recipe import Recipe
 
     if find_rate and (resume or tensorboard):
         other = "--resume" if resume else "--tensorboard"
@@ -70,8 +70,8 @@ def train(
         )
     if strict:
         changes["max_refused"] = 0.0
-    changed = base_recipe(recipe, out=out, resume=resume).with_changes(changes)
-    check_there(data)  # a wrong path is reported now, not after the five seconds that TensorFlow takes to load
+    changed = (Recipe() if recipe is None else Recipe.from_file(recipe)).with_changes(changes)
+    check_exists(data)  # a wrong path is reported now, not after the five seconds that TensorFlow takes to load
 
     if find_rate:
         with loading_tensorflow():
@@ -97,7 +97,8 @@ def evaluate(
     out: arguments.Results = None,
 ) -> None:
     """Evaluate a model on labelled images: metrics and mistakes."""
-    from convscope.evaluation.evaluation import describe, evaluate
+    from convscope.evaluation.evaluation import evaluate
+    from convscope.evaluation.text_report import describe
 
     evaluation = evaluate(model, data, split=split, mirror=mirror, out=out)
     print(json.dumps(evaluation.metrics.to_json(), ensure_ascii=False) if as_json else describe(evaluation))
@@ -155,12 +156,12 @@ def merge(
     end_with_table(merge(tables, out=out), max_unreadable)
 
 
-def end_with_table(predictions: Predictions, max_unreadable: float) -> None:
+def end_with_table(predictions: PredictionSummary, max_unreadable: float) -> None:
     """Report how many rows a table has, and exit with 3 if a larger share is unreadable than is allowed."""
     if predictions.unreadable:
         images = plural(predictions.count, "image")
         print_message(f"{predictions.unreadable:,} of {images} unreadable: their rows say why")
-    if predictions.was_there:
+    if predictions.already_complete:
         print_message(f"{predictions.out} is complete already and stays; move it away to predict again")
     elif predictions.out is not None:
         print_message(f"{plural(predictions.count, 'row')} in {predictions.out}")
@@ -207,13 +208,13 @@ def serve(
     cors_origin: arguments.CorsOrigin = None,
 ) -> None:
     """Serve a model over HTTP, with a page to try it. Needs no TensorFlow."""
-    from convscope.serving.service import DEADLINE_SECONDS, ServiceSettings
-    from convscope.serving.serving import read_key, serve
+    from convscope.serving.serving import read_api_key, serve
+    from convscope.serving.settings import DEADLINE_SECONDS, ServiceSettings
 
     settings = ServiceSettings(
         queue=queue,
         deadline=DEADLINE_SECONDS if deadline is None else deadline,
-        api_key=read_key(api_key_file),
+        api_key=read_api_key(api_key_file),
         cors_origin=cors_origin,
     )
     serve(model, host=host, port=port, settings=settings)
@@ -225,7 +226,7 @@ def demo(out: arguments.RunFolder = None) -> None:
     with loading_tensorflow():
         from convscope.demonstration import demo
 
-    demo(out)
+    print(demo(out).describe())
 
 
 app.add_typer(cache_app, name="cache")
@@ -267,10 +268,10 @@ def loading_tensorflow() -> Iterator[None]:
     Raises:
         MissingExtra: a module that training needs is not installed.
     """
-    # the settings of TensorFlow for this process belong here, before it loads: `configure_tensorflow()`
     num_modules = len(sys.modules)
-    with without_collecting(), optional_imports(command="training", extra="train"):
+    with without_garbage_collection(), optional_imports(command="training", extra="train"):
         try:
+            configure_tensorflow()
             yield
         finally:
             if len(sys.modules) > num_modules:  # the first time

@@ -16,14 +16,14 @@ import numpy as np
 from convscope.datasets.cache import Cache, open_cache
 from convscope.datasets.listing import Listing, list_folder
 from convscope.datasets.splits import Sample, assign_splits
-from convscope.errors import FolderError, RecipeError, RunError
+from convscope.errors import FolderError, RunError
 from convscope.files import read_table, write_table
 from convscope.images.decoding import InputSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convscope.recipe.recipe import Recipe
+    from convscope.recipe.resolved import ResolvedRecipe
 
 COLUMNS = ("path", "class", "split", "group", "sha256", "status", "reason")
 
@@ -61,7 +61,7 @@ class Dataset:
         return tuple(sample for sample in self.samples if sample.reason)
 
 
-def open_dataset(data: str | Path | Listing, recipe: Recipe, *, cache: Path | None = None) -> Dataset:
+def open_dataset(data: str | Path | Listing, recipe: ResolvedRecipe, *, cache: Path | None = None) -> Dataset:
     """List the images of a data set, decode them, group near duplicates, and assign splits.
 
     Args:
@@ -72,14 +72,7 @@ def open_dataset(data: str | Path | Listing, recipe: Recipe, *, cache: Path | No
     Raises:
         FolderError: there are fewer than two classes, or nothing to list.
         CacheError: the decoded images cannot be kept.
-        RecipeError: the recipe has no image size, and no network from which it follows.
     """
-    if recipe.image_size is None:
-        raise RecipeError(
-            found="a recipe with neither a network nor an image size",
-            expected="one of them: how large images are decoded follows from it",
-            fix="set Recipe(network=...) or Recipe(image_size=...), or give the folder itself to `train` or `Learner`",
-        )
     listing = data if isinstance(data, Listing) else list_folder(data, label_from_name=recipe.label_from_name)
     _check_classes(listing)
     spec = InputSpec(recipe.image_size, recipe.fit, recipe.channels)
@@ -96,11 +89,6 @@ def open_dataset(data: str | Path | Listing, recipe: Recipe, *, cache: Path | No
         ignored=listing.ignored,
         empty=listing.empty,
     )
-
-
-def count_images(data: Path, recipe: Recipe) -> int:
-    """How many images a data set lists, before any is read."""
-    return len(list_folder(data, label_from_name=recipe.label_from_name).items)
 
 
 def check_dataset(dataset: Dataset, *, max_refused: float) -> None:

@@ -16,7 +16,7 @@ from convscope.errors import FolderError
 from convscope.evaluation.labelled_images import LabelledImages, images_of_folder, images_of_run
 from convscope.evaluation.mistakes import Mistake, find_mistakes
 from convscope.evaluation.results import results_folder, write_results
-from convscope.prediction.inference import answer_files
+from convscope.prediction.inference import predict_files
 from convscope.progress import progress
 from convscope.run import Run, open_run
 from convscope.statistics.intervals import Estimate, wilson_interval
@@ -140,7 +140,7 @@ def _predict(
     files = [root / item.path for item in items]
     paths, hashes, labels, rows, unreadable = [], [], [], [], []
     with progress("evaluating", len(items), unit="images") as counter:
-        for item, prediction in zip(items, answer_files(bundle, files, mirror=mirror), strict=True):
+        for item, prediction in zip(items, predict_files(bundle, files, mirror=mirror), strict=True):
             if prediction.probabilities is None:
                 unreadable.append((item.path, prediction.reason))
             else:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convscope.errors import RunError
 from convscope.evaluation.mistakes import write_mistakes
-from convscope.files import read_json, write_json
+from convscope.files import explain_write_errors, read_json, write_json
 
 if TYPE_CHECKING:
     from convscope.evaluation.evaluation import Evaluation
@@ -44,27 +41,10 @@ def write_results(evaluation: Evaluation, data: Path) -> None:
     if overlap := evaluation.overlap:
         others = {"images": overlap.others, "accuracy": overlap.accuracy.to_json()}
         facts["learned_from"] = {"images": overlap.images, "others": others}
-    with writable(evaluation.folder):
+    with explain_write_errors(evaluation.folder):
         write_json(evaluation.folder / "metrics.json", facts)
         write_mistakes(evaluation.folder / "mistakes.csv", evaluation.mistakes)
         _draw_confusion(evaluation)
-
-
-@contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """Turn a failure to write into an error that names the path.
-
-    Raises:
-        RunError: the block raised OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            found=f"{error.filename or folder} cannot be written: {error.strerror or error}",
-            expected="a folder for the results with permission to write and room on the disk",
-            fix="choose another `out`",
-        ) from None
 
 
 def _draw_confusion(evaluation: Evaluation) -> None:

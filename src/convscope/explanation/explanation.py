@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convscope.bundle.introspection import Inside, open_inside
+from convscope.bundle.introspection import Introspection, open_introspection
 from convscope.errors import FolderError, MissingExtra, RecipeError
 from convscope.evaluation.evaluation import evaluate
 from convscope.evaluation.labelled_images import image_root
-from convscope.evaluation.results import writable
 from convscope.explanation.photos import one_per_class, read_held_out, read_named
-from convscope.files import read_json
+from convscope.files import explain_write_errors, read_json
 from convscope.progress import progress
 from convscope.run import Run, open_run
 
@@ -54,7 +53,7 @@ def explain(
             raise
         raise MissingExtra(command="convscope explain", module=error.name, extra="explain") from None
     run = open_run(path)
-    inside = open_inside(path)
+    inside = open_introspection(path)
     class_index = None if class_name is None else _class_index(inside, class_name)
     named = [read_named(inside.bundle, Path(image)) for image in images]
     held_out = read_held_out(run, inside.bundle)
@@ -70,7 +69,7 @@ def explain(
         *draw_photos(inside, named or one_per_class(held_out), class_index),
     ]
     folder = out or run.path
-    with writable(folder):
+    with explain_write_errors(folder):
         _save_figures(sections, folder / "figures")
         return write_report(folder / "report.html", run=run, sections=sections, figures=folder / "figures")
 
@@ -96,7 +95,7 @@ def _read_metrics(run: Run) -> dict[str, Any]:
     return metrics
 
 
-def _class_index(inside: Inside, name: str) -> int:
+def _class_index(inside: Introspection, name: str) -> int:
     classes = inside.bundle.classes
     if name not in classes:
         expected = f"one of {', '.join(classes[:20])}"

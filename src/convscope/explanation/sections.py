@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.bundle.introspection import Inside, Look
-from convscope.bundle.neighbours import Neighbours, has_neighbours, neighbours_of
+from convscope.bundle.introspection import Introspection, IntrospectionResult
+from convscope.bundle.neighbours import NeighbourIndex, has_neighbours, open_neighbours
 from convscope.errors import RecipeError
 from convscope.evaluation.labelled_images import image_root
 from convscope.explanation.photos import Photo
 from convscope.explanation.report import ReportFigure, Section
 from convscope.files import read_table
 from convscope.formatting import plural
-from convscope.images.decoding import Square, decode_files
+from convscope.images.decoding import InputSpec, decode_files
 from convscope.plotting.channels import plot_activations, plot_filters
 from convscope.plotting.confusion import plot_confusion
 from convscope.plotting.heatmap import plot_heatmap
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_MISTAKES = 24
 
 
-def draw_run(run: Run, square: Square, metrics: Mapping[str, Any], held_out: Sequence[Photo]) -> Section:
+def draw_run(run: Run, square: InputSpec, metrics: Mapping[str, Any], held_out: Sequence[Photo]) -> Section:
     """Learning curves, confusion matrix, a grid of held-out images, mistakes.
 
     Args:
@@ -44,7 +44,7 @@ def draw_run(run: Run, square: Square, metrics: Mapping[str, Any], held_out: Seq
     return Section("Overview", "概览", tuple(_draw_overview(run, square, metrics, held_out)))
 
 
-def draw_filters(inside: Inside, input_channel: int) -> Section:
+def draw_filters(inside: Introspection, input_channel: int) -> Section:
     """The filters of every convolution, for one of its input channels.
 
     Raises:
@@ -53,7 +53,7 @@ def draw_filters(inside: Inside, input_channel: int) -> Section:
     return Section("Filters", "滤波器", tuple(_draw_filters(inside, input_channel)))
 
 
-def draw_photos(inside: Inside, photos: Sequence[Photo], class_index: int | None) -> list[Section]:
+def draw_photos(inside: Introspection, photos: Sequence[Photo], class_index: int | None) -> list[Section]:
     """Of each image its probabilities, heat map, nearest training images, and the activations of each block.
 
     Args:
@@ -61,7 +61,7 @@ def draw_photos(inside: Inside, photos: Sequence[Photo], class_index: int | None
         photos: the images.
         class_index: the class of the heat maps; None: the predicted one.
     """
-    neighbours = neighbours_of(inside.bundle) if has_neighbours(inside.bundle) else None
+    neighbours = open_neighbours(inside.bundle) if has_neighbours(inside.bundle) else None
     return [
         Section(f"Image {photo.name}", "图像", tuple(_draw_photo(inside, neighbours, photo, number, class_index)))
         for number, photo in enumerate(photos, 1)
@@ -69,7 +69,7 @@ def draw_photos(inside: Inside, photos: Sequence[Photo], class_index: int | None
 
 
 def _draw_overview(
-    run: Run, square: Square, metrics: Mapping[str, Any], held_out: Sequence[Photo]
+    run: Run, square: InputSpec, metrics: Mapping[str, Any], held_out: Sequence[Photo]
 ) -> Iterator[ReportFigure]:
     classes = list(metrics["classes"])
     rows = [{name: float(value) for name, value in row.items()} for row in read_table(run.history_file)]
@@ -87,7 +87,7 @@ def _draw_overview(
         yield ReportFigure("mistakes", "Mistakes, most confident first", "错误预测，置信度最高的在前", figure)
 
 
-def _draw_mistakes(run: Run, square: Square) -> Figure | None:
+def _draw_mistakes(run: Run, square: InputSpec) -> Figure | None:
     rows = read_table(run.path / "mistakes.csv")[:MAX_MISTAKES]
     decoded = decode_files([image_root(run) / row["path"] for row in rows], square)
     readable = [(row, result.image) for row, result in zip(rows, decoded, strict=True) if result.image is not None]
@@ -98,7 +98,7 @@ def _draw_mistakes(run: Run, square: Square) -> Figure | None:
     return plot_mistakes(images, true, predicted, [float(row["confidence"]) for row, _ in readable])
 
 
-def _draw_filters(inside: Inside, input_channel: int) -> Iterator[ReportFigure]:
+def _draw_filters(inside: Introspection, input_channel: int) -> Iterator[ReportFigure]:
     filters = {name: inside.filters(name) for name in inside.convolutions}
     most_channels = max(weights.shape[2] for weights in filters.values())
     if not 0 <= input_channel < most_channels:
@@ -114,9 +114,9 @@ def _draw_filters(inside: Inside, input_channel: int) -> Iterator[ReportFigure]:
 
 
 def _draw_photo(
-    inside: Inside, neighbours: Neighbours | None, photo: Photo, number: int, class_index: int | None
+    inside: Introspection, neighbours: NeighbourIndex | None, photo: Photo, number: int, class_index: int | None
 ) -> Iterator[ReportFigure]:
-    classes, look = inside.bundle.classes, inside.look(photo.image)
+    classes, look = inside.bundle.classes, inside.run(photo.image)
     index = int(predicted_classes(look.probabilities)) if class_index is None else class_index
     figure = plot_probabilities(look.probabilities, classes)
     yield ReportFigure(f"image{number}_scores", "Probabilities", "各类别概率", figure)
@@ -131,13 +131,13 @@ def _draw_photo(
         yield ReportFigure(f"image{number}_{block}", f"Activations of {block}", "激活", figure)
 
 
-def _draw_neighbours(neighbours: Neighbours, photo: Photo, look: Look) -> Figure:
+def _draw_neighbours(neighbours: NeighbourIndex, photo: Photo, look: IntrospectionResult) -> Figure:
     """A photo beside the training images with the most similar features."""
     (nearest,) = neighbours.nearest(look.features[np.newaxis])
     return plot_neighbours(
         photo.image,
         neighbours.bundle.classes[int(predicted_classes(look.probabilities))],
-        [neighbours.picture(neighbour.place) for neighbour in nearest],
+        [neighbours.picture(neighbour.row) for neighbour in nearest],
         labels=[neighbour.label for neighbour in nearest],
         similarities=[neighbour.similarity for neighbour in nearest],
     )

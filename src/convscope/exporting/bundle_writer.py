@@ -30,22 +30,21 @@ from convscope.bundle.model_file import FORMAT, METADATA_KEY, start_session
 from convscope.bundle.neighbour_selection import build_neighbour_index
 from convscope.bundle.verification import TOLERANCE
 from convscope.datasets.batches import evaluation_batches
-from convscope.datasets.memory_map import Reader
+from convscope.datasets.memory_map import RowReader
 from convscope.errors import BundleError
 from convscope.exporting.onnx_graphs import introspection_graph, metadata_of, prediction_graph, to_bytes
-from convscope.exporting.write_errors import known_write_errors
-from convscope.files import staged_folder, write_atomic, write_json
-from convscope.images.decoding import Square
-from convscope.networks.catalog import convolutions_of, read_weights
-from convscope.networks.hirescam import blocks_of
-from convscope.statistics.intervals import wilson
+from convscope.files import explain_write_errors, staged_folder, write_atomic, write_json
+from convscope.images.decoding import InputSpec
+from convscope.networks.catalog import convolution_names, read_weights
+from convscope.networks.hirescam import block_names
+from convscope.statistics.intervals import wilson_interval
 from convscope.statistics.metrics import count_correct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from convscope.datasets.dataset import Dataset
-    from convscope.recipe.recipe import Recipe
+    from convscope.recipe.resolved import ResolvedRecipe
 
 FILES = {MODEL_FILE, INSIDE_FILE, WEIGHTS_FILE, NEIGHBOURS_FILE, LABELS_FILE, DESCRIPTION_FILE}
 NUM_COMPARED = 32  # images on which a bundle is compared with its network
@@ -55,7 +54,7 @@ BATCH_SIZE = 32
 Compute = Callable[["NDArray[np.uint8]"], "NDArray[np.float32]"]
 
 
-def write_bundle(model: Any, folder: Path, *, recipe: Recipe, dataset: Dataset) -> None:
+def write_bundle(model: Any, folder: Path, *, recipe: ResolvedRecipe, dataset: Dataset) -> None:
     """Write a trained network as a bundle: model.onnx, its description, and the files beside it.
 
     The bundle's predictions are compared with the network's, and its accuracy on the validation images is part of its
@@ -72,10 +71,10 @@ def write_bundle(model: Any, folder: Path, *, recipe: Recipe, dataset: Dataset) 
             are not finite, or the folder cannot be written or contains something else than a bundle.
     """
     folder = folder.absolute()
-    with known_write_errors(folder, BundleError):
+    with explain_write_errors(folder, BundleError):
         _check_replaceable(folder)
     rows = dataset.rows("validation")
-    sample = Reader(dataset.images)[rows[:NUM_COMPARED]]
+    sample = RowReader(dataset.images)[rows[:NUM_COMPARED]]
     expected = _predict_finite(model, sample)
     weights = _encode_weights(model)
     inside = introspection_graph(model, (recipe.image_size, recipe.image_size, recipe.channels))
@@ -92,9 +91,9 @@ def write_bundle(model: Any, folder: Path, *, recipe: Recipe, dataset: Dataset) 
         "difference": difference,
         "metrics": evaluate_validation(predict, dataset),
     }
-    golden = draw_golden(predict, Square(recipe.image_size, recipe.fit, recipe.channels), seed=recipe.seed)
+    golden = draw_golden(predict, InputSpec(recipe.image_size, recipe.fit, recipe.channels), seed=recipe.seed)
     metadata = metadata_of(facts) | {METADATA_KEY: json.dumps(facts, ensure_ascii=False)}
-    with known_write_errors(folder, BundleError), staged_folder(folder) as staged:
+    with explain_write_errors(folder, BundleError), staged_folder(folder) as staged:
         write_atomic(staged / MODEL_FILE, with_checksum(to_bytes(graph, metadata | {GOLDEN_KEY: golden.to_text()})))
         write_atomic(staged / INSIDE_FILE, with_checksum(to_bytes(inside, metadata)))
         write_atomic(staged / WEIGHTS_FILE, weights)
@@ -104,7 +103,7 @@ def write_bundle(model: Any, folder: Path, *, recipe: Recipe, dataset: Dataset) 
         open_bundle(staged)  # a bundle that cannot be opened replaces nothing
 
 
-def describe_model(model: Any, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+def describe_model(model: Any, recipe: ResolvedRecipe, dataset: Dataset) -> dict[str, Any]:
     """The description of a model, for model.json and the metadata of model.onnx."""
     size, channels = recipe.image_size, recipe.channels
     return {
@@ -118,8 +117,8 @@ def describe_model(model: Any, recipe: Recipe, dataset: Dataset) -> dict[str, An
         "input": {"name": "image", "shape": ["batch", size, size, channels], "dtype": "uint8"},
         "outputs": {"probabilities": ["batch", len(dataset.classes)], "features": ["batch", "width"]},
         "sealed": True,
-        "blocks": list(blocks_of(model)),
-        "convolutions": list(convolutions_of(model)),
+        "blocks": list(block_names(model)),
+        "convolutions": list(convolution_names(model)),
         "data": _fingerprints(dataset),
         "tolerance": TOLERANCE,
         "license": recipe.license,
@@ -138,7 +137,7 @@ def evaluate_validation(predict: Compute, dataset: Dataset) -> dict[str, Any]:
     rows = dataset.rows("validation")
     batches = evaluation_batches(dataset.images, dataset.labels, rows, batch_size=BATCH_SIZE)
     num_correct = sum(count_correct(predict(images), labels) for images, labels in batches)
-    return {"split": "validation", "images": len(rows), "accuracy": wilson(num_correct, len(rows)).to_json()}
+    return {"split": "validation", "images": len(rows), "accuracy": wilson_interval(num_correct, len(rows)).to_json()}
 
 
 def _fingerprints(dataset: Dataset) -> dict[str, Any]:

@@ -22,12 +22,11 @@ from convscope.bundle.golden import GoldenImages
 from convscope.bundle.model_file import METADATA_KEY
 from convscope.environment import library_versions
 from convscope.errors import ExportError, MissingExtra, RunError
-from convscope.exporting.conversion_client import KINDS, Converter, Format, Order
+from convscope.exporting.conversion_client import FORMATS, ConversionClient, ConversionJob, Format
 from convscope.exporting.export_data import open_export_data
 from convscope.exporting.parity import Parity, measure_parity
 from convscope.exporting.quantization import TOLERANCE, set_metadata
-from convscope.exporting.write_errors import known_write_errors
-from convscope.files import read_json, staged_folder, write_atomic, write_json
+from convscope.files import explain_write_errors, read_json, staged_folder, write_atomic, write_json
 from convscope.formatting import plural
 from convscope.progress import progress
 from convscope.run import open_run
@@ -60,7 +59,7 @@ class Export:
     @property
     def file(self) -> Path:
         """What a runtime opens: a file, or the folder of a SavedModel."""
-        return self.folder / KINDS[self.to].file
+        return self.folder / FORMATS[self.to].file
 
     def to_json(self) -> dict[str, Any]:
         """The values, for programs."""
@@ -99,19 +98,19 @@ def export(run: Path, *, to: Format, out: Path | None = None, force: bool = Fals
     bundle = open_bundle(source.path)
     folder = (source.path / "exports" / to if out is None else Path(out)).absolute()
     _check_modules(to)
-    with known_write_errors(folder, ExportError):
+    with explain_write_errors(folder, ExportError):
         _check_replaceable(folder)
     golden = bundle.golden
     data = open_export_data(source, bundle.classes, cache=cache)
     with (
-        known_write_errors(folder, ExportError),
+        explain_write_errors(folder, ExportError),
         staged_folder(folder) as staged,
         tempfile.TemporaryDirectory() as work,
     ):
         calibration = Path(work) / "calibration.npy"
         np.save(calibration, data.images[data.calibration])
-        order = Order(to=to, run=str(source.path.absolute()), folder=str(staged), calibration=str(calibration))
-        with Converter(order, num_classes=len(bundle.classes)) as converter:
+        job = ConversionJob(to=to, run=str(source.path.absolute()), folder=str(staged), calibration=str(calibration))
+        with ConversionClient(job, num_classes=len(bundle.classes)) as converter:
             facts = _convert(converter, to, len(data.calibration))
             parity, golden_probabilities = measure_parity(converter, bundle, golden=golden, data=data)
         _check_accuracy(to, parity, force=force)
@@ -126,7 +125,7 @@ def export(run: Path, *, to: Format, out: Path | None = None, force: bool = Fals
 
 
 def _check_modules(to: Format) -> None:
-    for module in KINDS[to].modules:
+    for module in FORMATS[to].modules:
         if find_spec(module) is None:
             raise MissingExtra(command=f"convscope export --to {to}", module=module, extra="train")
 
@@ -136,7 +135,7 @@ def _check_replaceable(folder: Path) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
-        kind = KINDS[read_json(folder / EXPORT_FILE)["to"]]
+        kind = FORMATS[read_json(folder / EXPORT_FILE)["to"]]
         others = {path.name for path in folder.iterdir()} - {kind.file, EXPORT_FILE, LABELS_FILE}
     except (RunError, KeyError, TypeError, OSError):
         others = {f"no {EXPORT_FILE} of convscope"}
@@ -148,9 +147,9 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-def _convert(converter: Converter, to: Format, num_images: int) -> dict[str, Any]:
+def _convert(converter: ConversionClient, to: Format, num_images: int) -> dict[str, Any]:
     """Convert the model; progress counts two steps, and one for each pass over a calibration image."""
-    num_passes = KINDS[to].looks
+    num_passes = FORMATS[to].calibration_passes
     if not num_passes:
         logger.info(f"converting to {to}: takes about 10 s, mostly to start TensorFlow")
         return converter.convert(lambda _: None)
@@ -184,7 +183,7 @@ def _describe_quantized(
         },
     }
     description = json.dumps(bundle.facts | changes, ensure_ascii=False)
-    file = staged / KINDS["onnx-int8"].file
+    file = staged / FORMATS["onnx-int8"].file
     set_metadata(file, bundle.metadata | {METADATA_KEY: description, GOLDEN_KEY: golden.to_text()})
     open_bundle(file)  # a model that cannot be opened replaces nothing
 

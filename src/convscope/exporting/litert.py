@@ -15,10 +15,9 @@ import numpy as np
 
 from convscope.environment import available_cores
 from convscope.errors import ExportError
-from convscope.exporting.conversion_client import Converted, Order
+from convscope.exporting.conversion_client import ConversionJob, ConvertedModel
 from convscope.exporting.trained_network import TrainedNetwork, load_network
-from convscope.exporting.write_errors import known_write_errors
-from convscope.files import write_atomic
+from convscope.files import explain_write_errors, write_atomic
 from convscope.networks.frameworks import keras, tf
 from convscope.run import Run
 
@@ -26,25 +25,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def convert_to_litert(order: Order, advance: Callable[[int], None]) -> Converted:
+def convert_to_litert(job: ConversionJob, advance: Callable[[int], None]) -> ConvertedModel:
     """Write `model.tflite`, in float32, or with 8-bit weights and activations.
 
     Args:
-        order: what to convert.
+        job: what to convert.
         advance: called with the number of steps done since: two, and for 8 bits one for each calibration image.
 
     Raises:
         ExportError: it cannot be converted, or there is no space to write it.
     """
-    network = load_network(Run(Path(order.run)))
+    network = load_network(Run(Path(job.run)))
     advance(1)
-    images = np.load(order.calibration, mmap_mode="r")
-    is_quantized = order.to == "litert-int8"
+    images = np.load(job.calibration, mmap_mode="r")
+    is_quantized = job.to == "litert-int8"
     data = _quantize(network, images, advance) if is_quantized else _convert(network)
-    with known_write_errors(order.file.parent, ExportError):
-        write_atomic(order.file, data)
+    with explain_write_errors(job.file.parent, ExportError):
+        write_atomic(job.file, data)
     advance(1)
-    return Converted(answer=_predictor(data), facts={"images": len(images)} if is_quantized else {})
+    return ConvertedModel(predict=_predictor(data), facts={"images": len(images)} if is_quantized else {})
 
 
 def _predictor(data: bytes) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

@@ -10,9 +10,9 @@ import json
 import logging
 from typing import Any
 
-from convscope.networks.catalog import outputs_of
+from convscope.networks.catalog import submodel
 from convscope.networks.frameworks import tf
-from convscope.networks.hirescam import blocks_of, evidence, head_of
+from convscope.networks.hirescam import block_names, class_heat_maps, head_layers
 
 OPSET = 17
 PREDICTION_OUTPUTS = ("probabilities", "features")
@@ -32,12 +32,12 @@ def introspection_graph(model: Any, shape: tuple[int, int, int]) -> Any:
     import tf2onnx
 
     _silence_optimizer()
-    names = (*PREDICTION_OUTPUTS, *blocks_of(model))
-    network = outputs_of(model, *dict.fromkeys((*names, *(layer.name for layer in head_of(model)))))
+    names = (*PREDICTION_OUTPUTS, *block_names(model))
+    network = submodel(model, *dict.fromkeys((*names, *(layer.name for layer in head_layers(model)))))
 
     def compute(image: Any) -> dict[str, Any]:
         outputs = network(image, training=False)
-        return {name: outputs[name] for name in names} | {HEAT_OUTPUT: evidence(model, outputs)}
+        return {name: outputs[name] for name in names} | {HEAT_OUTPUT: class_heat_maps(model, outputs)}
 
     signature = [tf.TensorSpec((None, *shape), tf.uint8, name="image")]
     proto, _ = tf2onnx.convert.from_function(

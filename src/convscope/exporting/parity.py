@@ -15,12 +15,12 @@ from convscope.bundle.bundle import Bundle
 from convscope.bundle.golden import GoldenImages
 from convscope.datasets.batches import evaluation_batches
 from convscope.errors import ExportError
-from convscope.exporting.conversion_client import KINDS, Converter
+from convscope.exporting.conversion_client import FORMATS, ConversionClient
 from convscope.exporting.export_data import ExportData
 from convscope.formatting import plural
 from convscope.progress import progress
 from convscope.randomness import generator
-from convscope.statistics.intervals import Figure, wilson
+from convscope.statistics.intervals import Estimate, wilson_interval
 from convscope.statistics.metrics import count_correct
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class Difference:
 class Accuracies:
     """The accuracy of a model and of its export on the same images, each with its 95 % interval."""
 
-    model: Figure
-    export: Figure
+    model: Estimate
+    export: Estimate
 
     @property
     def points_lost(self) -> float:
@@ -131,7 +131,7 @@ class Parity:
 
 
 def measure_parity(
-    converter: Converter, bundle: Bundle, *, golden: GoldenImages, data: ExportData
+    converter: ConversionClient, bundle: Bundle, *, golden: GoldenImages, data: ExportData
 ) -> tuple[Parity, NDArray[np.float32]]:
     """Predict the same images with an export and with its model, and compare.
 
@@ -140,13 +140,13 @@ def measure_parity(
     Raises:
         ExportError: the export's probabilities are not finite.
     """
-    golden_probabilities = converter.answer(golden.images)
+    golden_probabilities = converter.predict(golden.images)
     # one after the other: the threads of two that take turns would wait for each other
     expected = _predict_validation(bundle.predict, data, description="evaluating the model")
-    probabilities = _predict_validation(converter.answer, data, description="evaluating the export")
+    probabilities = _predict_validation(converter.predict, data, description="evaluating the export")
     if not (np.isfinite(probabilities).all() and np.isfinite(golden_probabilities).all()):
         raise ExportError(
-            found=f"an export to {converter.order.to} whose probabilities are not finite",
+            found=f"an export to {converter.job.to} whose probabilities are not finite",
             expected="probabilities",
             fix="choose another format; please report this",
         )
@@ -184,7 +184,9 @@ def compare_accuracy(
         expected: those of the model, (n, classes) float32.
         labels: (n,) the true classes.
     """
-    model, export = (wilson(count_correct(scores, labels), len(labels)) for scores in (expected, probabilities))
+    model, export = (
+        wilson_interval(count_correct(scores, labels), len(labels)) for scores in (expected, probabilities)
+    )
     return Accuracies(model=model, export=export)
 
 
@@ -200,7 +202,9 @@ def _predict_validation(predict: Predict, data: ExportData, *, description: str)
     return np.concatenate(probabilities)
 
 
-def _compare_files(converter: Converter, data: ExportData, expected: NDArray[np.float32]) -> tuple[Difference, int]:
+def _compare_files(
+    converter: ConversionClient, data: ExportData, expected: NDArray[np.float32]
+) -> tuple[Difference, int]:
     """Let the export decode files of validation images.
 
     Args:
@@ -208,14 +212,14 @@ def _compare_files(converter: Converter, data: ExportData, expected: NDArray[np.
 
     Returns: the difference on the files that it could decode, and the number of those that it could not.
     """
-    if not KINDS[converter.order.to].reads_files:
+    if not FORMATS[converter.job.to].reads_files:
         return compare(expected[:0], expected[:0]), 0
     drawn = np.sort(generator(0, "files").permutation(len(data.paths))[:MAX_FILES])
     readable, probabilities = [], []
     with progress("decoding files", len(drawn), unit="images") as bar:
         for first in range(0, len(drawn), BATCH_SIZE):
             paths = [data.paths[number] for number in drawn[first : first + BATCH_SIZE]]
-            batch_readable, batch_probabilities = converter.answer_files(paths)
+            batch_readable, batch_probabilities = converter.predict_files(paths)
             readable.append(batch_readable)
             probabilities.append(batch_probabilities)
             bar.advance(len(paths))
@@ -223,5 +227,5 @@ def _compare_files(converter: Converter, data: ExportData, expected: NDArray[np.
     return compare(np.concatenate(probabilities), expected[drawn[is_readable]]), int((~is_readable).sum())
 
 
-def _percent(accuracy: Figure) -> str:
+def _percent(accuracy: Estimate) -> str:
     return f"{accuracy.value:.2%} ({accuracy.low:.2%} to {accuracy.high:.2%})"

@@ -17,10 +17,9 @@ import numpy as np
 from convscope.bundle import checksum
 from convscope.bundle.model_file import find_model, read_model, start_session
 from convscope.errors import ExportError
-from convscope.exporting.conversion_client import Converted, Order
+from convscope.exporting.conversion_client import ConversionJob, ConvertedModel
 from convscope.exporting.onnx_quantizer import METHODS, find_ranges, fold_normalization, quantize_graph
-from convscope.exporting.write_errors import known_write_errors
-from convscope.files import write_atomic
+from convscope.files import explain_write_errors, write_atomic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,26 +30,26 @@ BATCH_SIZE = 32  # images: calibration keeps all activations of a batch in memor
 Predict = Callable[["NDArray[np.uint8]"], "NDArray[np.float32]"]
 
 
-def quantize(order: Order, advance: Callable[[int], None]) -> Converted:
+def quantize(job: ConversionJob, advance: Callable[[int], None]) -> ConvertedModel:
     """Write `model.onnx`, quantized by the calibration method that changes the probabilities least.
 
     The ranges are found on one half of the calibration images, the method is chosen on the other. The file has no
     description yet: `set_metadata` adds it.
 
     Args:
-        order: what to convert.
+        job: what to convert.
         advance: called with the number of steps done since: two, and three for each calibration image.
 
     Raises:
         ExportError: there is no space to write it.
     """
-    images = np.load(order.calibration, mmap_mode="r")
+    images = np.load(job.calibration, mmap_mode="r")
     half = max(1, len(images) // 2)
-    path = find_model(Path(order.run))
+    path = find_model(Path(job.run))
     expected = _predictor(path, read_model(path))(images[-half:])
     advance(1)
     graphs, differences = {}, {}
-    with known_write_errors(order.file.parent, ExportError), tempfile.TemporaryDirectory() as folder:
+    with explain_write_errors(job.file.parent, ExportError), tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         fold_normalization(path, prepared)
         for method in METHODS:
@@ -60,10 +59,10 @@ def quantize(order: Order, advance: Callable[[int], None]) -> Converted:
             differences[method.lower()] = float(np.abs(probabilities - expected).mean())
             advance(half)
         best = min(METHODS, key=lambda method: differences[method.lower()])
-        write_atomic(order.file, graphs[best])
+        write_atomic(job.file, graphs[best])
     advance(1)
     facts = {"method": best.lower(), "differences": differences, "images": len(images)}
-    return Converted(answer=_predictor(path, graphs[best]), facts=facts)
+    return ConvertedModel(predict=_predictor(path, graphs[best]), facts=facts)
 
 
 def set_metadata(file: Path, metadata: Mapping[str, str]) -> None:

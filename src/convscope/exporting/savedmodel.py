@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.exporting.conversion_client import Converted, Order
+from convscope.exporting.conversion_client import ConversionJob, ConvertedModel
 from convscope.exporting.trained_network import TrainedNetwork, load_network
-from convscope.images.decoding import Square
+from convscope.images.decoding import InputSpec
 from convscope.networks.frameworks import tf
 from convscope.run import Run
 
@@ -27,16 +27,16 @@ JPEG_RATIOS = (1, 2, 4, 8)  # by which libjpeg can reduce while decoding
 BATCH_SIZE = 32
 
 
-def save_model(order: Order, advance: Callable[[int], None]) -> Converted:
+def save_model(job: ConversionJob, advance: Callable[[int], None]) -> ConvertedModel:
     """Write the SavedModel, and load it again to predict with it.
 
     Args:
-        order: what to convert.
+        job: what to convert.
         advance: called with the number of steps done since, two in all.
     """
-    network = load_network(Run(Path(order.run)))
+    network = load_network(Run(Path(job.run)))
     advance(1)
-    folder = str(order.file)
+    folder = str(job.file)
     module = build_module(network)
     tf.saved_model.save(module, folder, signatures={"serving_default": module.predict, ENCODED: module.predict_encoded})
     signatures = tf.saved_model.load(folder).signatures
@@ -54,7 +54,7 @@ def save_model(order: Order, advance: Callable[[int], None]) -> Converted:
         except tf.errors.InvalidArgumentError:  # one of them cannot be decoded: try each alone
             return [None] if len(files) == 1 else [row for data in files for row in predict_encoded([data])]
 
-    return Converted(answer=predict, facts={}, answer_encoded=predict_encoded)
+    return ConvertedModel(predict=predict, facts={}, predict_encoded=predict_encoded)
 
 
 def build_module(network: TrainedNetwork) -> Any:
@@ -63,7 +63,7 @@ def build_module(network: TrainedNetwork) -> Any:
     `predict`: of `image` (n, size, size, channels) uint8. `predict_encoded`: of `image_bytes` (n,), image files.
     """
     recipe = network.recipe
-    square = Square(recipe.image_size, recipe.fit, recipe.channels)
+    square = InputSpec(recipe.image_size, recipe.fit, recipe.channels)
 
     def predict(image: Any) -> dict[str, Any]:
         return {"probabilities": network.model(image, training=False)}
@@ -84,7 +84,7 @@ def build_module(network: TrainedNetwork) -> Any:
     return module
 
 
-def read_encoded(data: Any, square: Square) -> Any:
+def read_encoded(data: Any, square: InputSpec) -> Any:
     """Decode and fit an image file, a string tensor () -> (size, size, channels) uint8, by TensorFlow operations."""
     image = tf.case(
         [
@@ -128,7 +128,7 @@ def _on_white(image: Any) -> Any:
     return tf.cast(tf.round(255 + (colour - 255) * alpha), tf.uint8)
 
 
-def _fit(image: Any, square: Square) -> Any:
+def _fit(image: Any, square: InputSpec) -> Any:
     """(h, w, c) uint8 -> (size, size, c) uint8: bilinear with antialiasing, padded with white."""
     sides = tf.cast(tf.shape(image)[:2], tf.float32)  # height, width
     size = float(square.size)

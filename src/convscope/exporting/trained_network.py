@@ -16,7 +16,7 @@ from safetensors.numpy import load
 from convscope.bundle.bundle import WEIGHTS_FILE, open_bundle
 from convscope.errors import RunError
 from convscope.networks.catalog import build_network, set_weights
-from convscope.recipe.recipe import Recipe
+from convscope.recipe.resolved import ResolvedRecipe
 from convscope.run import Run
 
 
@@ -25,7 +25,7 @@ class TrainedNetwork:
     """A trained `keras.Model`, the recipe that it was built by, and the names of its classes."""
 
     model: Any
-    recipe: Recipe
+    recipe: ResolvedRecipe
     classes: tuple[str, ...]
 
 
@@ -36,7 +36,7 @@ def load_network(run: Run) -> TrainedNetwork:
         BundleError: the training is not finished. RunError: the weights are damaged, or another model's.
     """
     bundle = open_bundle(run.path)
-    model = build_network(run.recipe, len(bundle.classes), is_blank=True)
+    model = build_network(run.recipe, len(bundle.classes), load_weights=False)
     file = run.model / WEIGHTS_FILE
     try:
         data = file.read_bytes()

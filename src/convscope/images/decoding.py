@@ -29,7 +29,7 @@ from convscope.worker_process import WorkerFailed, WorkerProcess
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convscope.recipe.recipe import Fit
+    from convscope.recipe.values import Fit
 
 CHUNK_IMAGES = 32
 CHUNK_BYTES = 16 * 1024**2  # of pixels: a chunk has fewer large images, so that memory stays flat

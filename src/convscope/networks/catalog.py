@@ -15,21 +15,22 @@ from convscope.networks.classic import classic
 from convscope.networks.compact import compact
 from convscope.networks.custom import custom_network
 from convscope.networks.efficientnet import efficientnet_lite0
-from convscope.networks.frameworks import Precision, keras, keras_defaults
+from convscope.networks.frameworks import keras, keras_defaults
 from convscope.randomness import draw_seed
 from convscope.recipe.defaults import EFFICIENTNET, KERAS
+from convscope.recipe.values import Precision
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from convscope.recipe.recipe import Recipe
+    from convscope.recipe.resolved import ResolvedRecipe
 
 NUMBER_BY_KERAS = re.compile(r"_\d+(?=/|$)")  # in the path of a weight
 
 
 def build_network(
-    recipe: Recipe, num_classes: int, *, precision: Precision = "float32", load_weights: bool = True
+    recipe: ResolvedRecipe, num_classes: int, *, precision: Precision = "float32", load_weights: bool = True
 ) -> Any:
     """The network that a recipe names, with initial weights from its seed or pretrained ones.
 

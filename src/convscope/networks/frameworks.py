@@ -10,12 +10,11 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from convscope.errors import ConvscopeError, MissingExtra
 from convscope.networks.framework_setup import environment_variables, quiet_stderr, without_garbage_collection
-
-Precision = Literal["float32", "bfloat16"]
+from convscope.recipe.values import Precision
 
 
 def _load() -> tuple[Any, Any]:

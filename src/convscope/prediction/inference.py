@@ -22,7 +22,7 @@ import numpy as np
 from convscope.bundle.bundle import Bundle, open_bundle
 from convscope.bundle.neighbours import Neighbour
 from convscope.environment import available_cores
-from convscope.images.decoding import Decoded, decode_files
+from convscope.images.decoding import DecodedFile, decode_files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,7 +127,7 @@ class Predictor:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _predict_batch(self, files: Sequence[tuple[str, Decoded]], *, start: int, size: int) -> list[Prediction]:
+    def _predict_batch(self, files: Sequence[tuple[str, DecodedFile]], *, start: int, size: int) -> list[Prediction]:
         """The predictions for files that have the positions from `start` on in a batch of `size`."""
         if all(decoded.image is None for _, decoded in files):
             return [Prediction(path, decoded.reason, None, sha256=decoded.sha256) for path, decoded in files]
@@ -140,7 +140,7 @@ class Predictor:
         if self.find_neighbours is None:
             probabilities = self.bundle.predict(images)[positions]
         else:
-            probabilities, features = (output[positions] for output in self.bundle.see(images))
+            probabilities, features = (output[positions] for output in self.bundle.predict_with_features(images))
             neighbours = self.find_neighbours(features)
         if self.mirror:
             flipped = np.ascontiguousarray(images[:, :, ::-1])

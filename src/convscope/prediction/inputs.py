@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from convscope.datasets.listing import Walk, tell_ignored
+from convscope.datasets.folder_walk import FolderWalk
+from convscope.datasets.listing import describe_ignored
 from convscope.errors import FolderError, RunError
 from convscope.formatting import printable
 from convscope.progress import progress
@@ -136,12 +137,12 @@ def _list_matches(pattern: str) -> Iterator[str]:
 
 
 def _list_folder(name: str) -> Iterator[str]:
-    walk = Walk(Path(name))
+    walk = FolderWalk(Path(name))
     is_empty = True
     for path in walk.files(label=""):
         is_empty = False
         yield os.path.join(name, path)
-    if ignored := tell_ignored(walk.ignored):
+    if ignored := describe_ignored(walk.ignored):
         logger.info(f"{printable(name)}: skipped {ignored}")
     for item in walk.unreadable:
         is_empty = False

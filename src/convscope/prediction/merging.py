@@ -11,11 +11,10 @@ from itertools import islice
 from pathlib import Path
 
 from convscope.errors import RunError
-from convscope.files import check_new, open_atomic
+from convscope.files import check_new, explain_write_errors, open_atomic
 from convscope.prediction.prediction import PredictionSummary
 from convscope.prediction.provenance import Shard
 from convscope.prediction.shards import ShardTable, read_shard
-from convscope.prediction.write_errors import explain_write_errors
 from convscope.prediction.writers import open_writer
 
 MAX_NAMED = 10  # missing shards in a message

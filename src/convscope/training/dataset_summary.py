@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convscope.datasets.dataset import Dataset, count_samples, near_duplicates
-from convscope.datasets.listing import SPLITS, tell_ignored
+from convscope.datasets.dataset import Dataset, count_samples, near_duplicate_groups
+from convscope.datasets.listing import SPLITS, describe_ignored
 from convscope.datasets.splits import Sample
 from convscope.formatting import plural, printable
 
@@ -30,7 +30,7 @@ def describe_dataset(dataset: Dataset) -> str:
     if dataset.refused:
         lines.append(_render(_refusal_table(dataset.refused)))
     lines += [f"no images in folder {printable(folder)}: not a class" for folder in dataset.empty]
-    if skipped := tell_ignored(dataset.ignored):
+    if skipped := describe_ignored(dataset.ignored):
         lines.append(f"skipped {skipped}")
     lines += _describe_near_duplicates(dataset)
     counts = count_samples(dataset)
@@ -52,7 +52,7 @@ def _render(table: Table) -> str:
 
 def _describe_near_duplicates(dataset: Dataset) -> Iterator[str]:
     """How many images are near duplicates of another, and which of these have different labels."""
-    groups = near_duplicates(dataset)
+    groups = near_duplicate_groups(dataset)
     divided = [group for group in groups if len({sample.split for sample in group}) > 1]
     kept = [group for group in groups if group not in divided]
     counts = []

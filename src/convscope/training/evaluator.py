@@ -8,7 +8,7 @@ import numpy as np
 
 from convscope.datasets.batches import Prefetch, evaluation_batches
 from convscope.datasets.dataset import Dataset
-from convscope.datasets.resizing import images_at
+from convscope.datasets.resizing import resize_images
 from convscope.errors import FolderError
 from convscope.training.step import Tally, make_evaluation_step, make_inference
 
@@ -32,7 +32,7 @@ class ResizedImages:
     def at(self, size: int) -> NDArray[np.uint8]:
         """The images at a size in pixels: (n, size, size, channels) uint8."""
         if size not in self._resized:
-            self._resized[size] = images_at(self._images, size)
+            self._resized[size] = resize_images(self._images, size)
         return self._resized[size]
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convscope.datasets.memory_map import Reader
-from convscope.datasets.resizing import file_of
+from convscope.datasets.memory_map import RowReader
+from convscope.datasets.resizing import memory_map_file
 from convscope.files import open_atomic
 from convscope.networks.catalog import read_weights
 from convscope.networks.frameworks import keras
@@ -38,14 +38,14 @@ def compute_features(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float1
         images: (n, size, size, channels) uint8; a memory map, beside whose file the features are kept, or an array.
     """
     width = model.get_layer("features").output.shape[-1]
-    source = file_of(images)
+    source = memory_map_file(images)
     folder = None if source is None else source.with_name(f"features-{_fingerprint(model)}")
     features = np.empty((len(images), width), np.float16)
     missing = [rows for rows in _split(0, len(images), IMAGES_PER_FILE) if not _read(folder, rows, features[rows])]
     if not missing:
         return features
     infer = make_inference(keras.Model(model.input, model.get_layer("features").output))
-    reader = Reader(images)
+    reader = RowReader(images)
     with progress("computing features", sum(len(features[rows]) for rows in missing), unit="images") as counter:
         for rows in missing:
             for batch in _split(rows.start, rows.stop, BATCH_SIZE):

@@ -56,7 +56,7 @@ def _fit_epochs(recipe: ResolvedRecipe, operations: float) -> ResolvedRecipe:
 def _fit_features(recipe: ResolvedRecipe, operations: float) -> ResolvedRecipe:
     """Shrink the images of a pretrained network until its features leave time for fine-tuning."""
     size, smallest = recipe.image_size, MIN_SIZES["pretrained"] + SIZE_STEP
-    network = build_network(recipe, 2, is_blank=True)  # some are built for images of this size alone
+    network = build_network(recipe, 2, load_weights=False)  # some are built for images of this size alone
     needed = count_operations(network, size)
     available = FEATURES_SHARE * DEPTHWISE_PACE * operations
     while size >= smallest and needed * (size / recipe.image_size) ** 2 > available:

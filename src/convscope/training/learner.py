@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from convscope.datasets.augmentation import Augmentation
-from convscope.datasets.batches import Lessons, Prefetch, training_batches
+from convscope.datasets.batches import Prefetch, TrainingInput, training_batches
 from convscope.datasets.dataset import Dataset, check_dataset, open_dataset
-from convscope.datasets.memory_map import Reader
+from convscope.datasets.memory_map import RowReader
 from convscope.errors import RecipeError
 from convscope.formatting import format_duration
 from convscope.networks.catalog import build_network, random_states
@@ -74,7 +74,7 @@ class Learner:
         self.recipe = recipe
         self.plan = plan
         self.model = build_network(
-            recipe, len(dataset.classes), precision=recipe.precision, is_blank=checkpoint is not None
+            recipe, len(dataset.classes), precision=recipe.precision, load_weights=checkpoint is None
         )
         self._images = ResizedImages(dataset.images)
         self._order = order_images(recipe, dataset)
@@ -211,7 +211,7 @@ class Learner:
 
         The steps change the weights but are not counted: `restore` a snapshot afterwards.
         """
-        at_size = replace(self._training_input(), size_of=lambda _: size)
+        at_size = replace(self._training_input(), size_at_step=lambda _: size)
         with Prefetch(training_batches(at_size, start=self.step)) as ready:
             for learning_rate in learning_rates:
                 self._tally.reset()
@@ -309,17 +309,17 @@ class Learner:
     def _draw_images(self) -> NDArray[np.uint8]:
         """Training images drawn at random, at the size of the first steps: (n, size, size, channels) uint8."""
         shuffled: NDArray[np.int64] = generator(self.recipe.seed, "whitening").permutation(self._order.rows)
-        return Reader(self._images.at(self.plan.sizes[0]))[shuffled[:WHITENING_IMAGES]]
+        return RowReader(self._images.at(self.plan.sizes[0]))[shuffled[:WHITENING_IMAGES]]
 
-    def _training_input(self) -> Lessons:
+    def _training_input(self) -> TrainingInput:
         """The input pipeline of the training steps."""
         recipe = self.recipe
-        return Lessons(
+        return TrainingInput(
             images={size: self._images.at(size) for size in self.plan.sizes},
             labels=self.dataset.labels,
             order=self._order,
             augmentation=Augmentation(
                 zoom=recipe.zoom, flip=recipe.flip, shift=recipe.shift, erase=recipe.erase, seed=recipe.seed
             ),
-            size_of=self.plan.image_size,
+            size_at_step=self.plan.image_size,
         )

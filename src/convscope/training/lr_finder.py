@@ -15,12 +15,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from convscope.files import make_numbered_folder, write_table
-from convscope.plotting.figures import QUIET, RIGHT, WRONG, NotebookFigure, drawing, save_figure
+from convscope.files import explain_write_errors, make_numbered_folder, write_table
+from convscope.plotting.style import BLUE, GREY, RED, NotebookFigure, save_figure, styled
 from convscope.progress import progress
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.values import Schedule
-from convscope.run import RUNS, check_free, explain_write_errors
+from convscope.run import RUNS, check_free
 from convscope.signals import stop_requests
 from convscope.training.learner import Learner
 from convscope.training.plan import make_plan
@@ -157,7 +157,7 @@ def suggest(learning_rates: NDArray[np.float64], losses: NDArray[np.float64], *,
     return float(learning_rates[lowest]) * SHARES[schedule]
 
 
-@drawing
+@styled
 def plot_range_test(test: RangeTest, *, chosen: float) -> Figure:
     """The loss of each batch over the learning rate, also smoothed, with the suggested rate and the recipe's.
 
@@ -167,9 +167,9 @@ def plot_range_test(test: RangeTest, *, chosen: float) -> Figure:
     """
     figure = NotebookFigure(figsize=(7.0, 4.2))
     axes = figure.add_subplot()
-    axes.plot(test.learning_rates, test.losses, color=QUIET, linewidth=0.8, label="loss of the batch")
-    axes.plot(test.learning_rates, test.smoothed, color=RIGHT, linewidth=2.2, label="smoothed")
-    axes.axvline(chosen, color=QUIET, linestyle=":", label=f"the recipe's: {chosen:.2g}")
+    axes.plot(test.learning_rates, test.losses, color=GREY, linewidth=0.8, label="loss of the batch")
+    axes.plot(test.learning_rates, test.smoothed, color=BLUE, linewidth=2.2, label="smoothed")
+    axes.axvline(chosen, color=GREY, linestyle=":", label=f"the recipe's: {chosen:.2g}")
     if test.suggestion is not None:
         _mark_suggestion(axes, test, test.suggestion)
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
@@ -186,8 +186,8 @@ def _mark_suggestion(axes: Axes, test: RangeTest, suggestion: float) -> None:
     """A dot on the smoothed loss at the suggested rate, with its name."""
     height = float(np.interp(np.log(suggestion), np.log(test.learning_rates), test.smoothed))
     label = f"suggested: {suggestion:.2g}"
-    axes.axvline(suggestion, color=WRONG, linewidth=1.0)
-    axes.plot([suggestion], [height], color=WRONG, marker="o", linestyle="none", label=label)
+    axes.axvline(suggestion, color=RED, linewidth=1.0)
+    axes.plot([suggestion], [height], color=RED, marker="o", linestyle="none", label=label)
     axes.annotate(
         label,
         (suggestion, 1.0),  # at the top, to the left, where the loss has not diverged yet

@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from convscope.networks.catalog import weights_of
+from convscope.networks.catalog import named_weights
 from convscope.networks.frameworks import tf
 from convscope.recipe.resolved import ResolvedRecipe
 
@@ -48,7 +48,7 @@ class Optimizer(Protocol):
 
 def make_optimizer(recipe: ResolvedRecipe, model: Any) -> Optimizer:
     """The optimiser that a recipe chooses, for the trainable weights of a `keras.Model`."""
-    trainable = {name: weight.value for name, weight in weights_of(model).items() if weight.trainable}
+    trainable = {name: weight.value for name, weight in named_weights(model).items() if weight.trainable}
     variables, names = list(trainable.values()), list(trainable)
     if recipe.optimizer == "adam":
         return Adam(variables, names)

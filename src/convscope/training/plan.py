@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from convscope.datasets.batches import Order
+from convscope.datasets.batches import BatchOrder
 from convscope.datasets.dataset import Dataset
 from convscope.recipe.resolved import ResolvedRecipe
 from convscope.recipe.values import Schedule
@@ -96,6 +96,6 @@ def image_sizes(recipe: ResolvedRecipe) -> list[tuple[int, float]]:
     return list(zip((*smaller, recipe.image_size), shares, strict=True))
 
 
-def order_images(recipe: ResolvedRecipe, dataset: Dataset) -> Order:
+def order_images(recipe: ResolvedRecipe, dataset: Dataset) -> BatchOrder:
     """The order in which the training images are used."""
-    return Order(dataset.rows("train"), recipe.batch_size, recipe.seed)
+    return BatchOrder(dataset.rows("train"), recipe.batch_size, recipe.seed)

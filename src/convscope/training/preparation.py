@@ -50,7 +50,7 @@ def check_network(recipe: ResolvedRecipe, *, load_weights: bool) -> None:
         RecipeError: it cannot be built, or its file of weights cannot be read.
     """
     if recipe.network.startswith(KERAS) or recipe.kind == "custom":
-        build_network(recipe, MIN_CLASSES, is_blank=not load_weights)
+        build_network(recipe, MIN_CLASSES, load_weights=load_weights)
 
 
 def open_images(listing: Listing, recipe: ResolvedRecipe, *, cache: Path | None = None) -> Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convscope.exporting.bundle_writer import seal_model
+from convscope.exporting.bundle_writer import write_bundle
 from convscope.networks.catalog import build_network, read_weights, set_weights
 from convscope.training.learner import Learner
 
@@ -20,7 +20,7 @@ def save_bundle(learner: Learner, folder: str | Path) -> Path:
     path = Path(folder)
     model = learner.model
     if learner.recipe.precision != "float32":
-        model = build_network(learner.recipe, len(learner.dataset.classes), is_blank=True)
+        model = build_network(learner.recipe, len(learner.dataset.classes), load_weights=False)
         set_weights(model, read_weights(learner.model))
-    seal_model(path, model, learner.recipe, learner.dataset)
+    write_bundle(model, path, recipe=learner.recipe, dataset=learner.dataset)
     return path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convscope.errors import RunError
-from convscope.networks.catalog import read_weights, set_weights, weights_of
+from convscope.networks.catalog import named_weights, read_weights, set_weights
 from convscope.training.checkpoint import Checkpoint
 from convscope.training.history import Epoch, best_epoch
 
@@ -71,7 +71,7 @@ class TrainingState:
             RunError: it is of another network or optimiser; nothing was changed.
         """
         arrays: Mapping[str, Any] = checkpoint.arrays
-        expected = {WEIGHTS + name for name in weights_of(self._model)} | self._variables.keys()
+        expected = {WEIGHTS + name for name in named_weights(self._model)} | self._variables.keys()
         if missing := sorted(expected - arrays.keys()):
             raise RunError(
                 found=f"a checkpoint without {missing[0]}",

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from convscope.networks.catalog import outputs_of
-from convscope.networks.frameworks import as_traced, tf
+from convscope.networks.catalog import submodel
+from convscope.networks.frameworks import tf
+from convscope.networks.tensorflow_internals import without_graph_rewriting
 from convscope.training.optimizer import Optimizer
 
 TrainingStep = Callable[[Any, Any, Any], None]  # (images (B, h, w, c) uint8, labels (B,) int32, learning rate ())
@@ -63,7 +64,7 @@ def make_training_step(
         batch_size: images of each batch.
         label_smoothing: the factor (Szegedy et al., arXiv 1512.00567).
     """
-    logits_of = outputs_of(model, "logits")
+    logits_of = submodel(model, "logits")
 
     def compute_gradients(images: Any, labels: Any) -> list[Any]:
         """The gradients of these images' share of the mean loss."""
@@ -88,7 +89,7 @@ def make_training_step(
 
     def step_as_traced(images: Any, labels: Any, learning_rate: Any) -> None:
         # TensorFlow's graph optimisation saves nothing here and takes half a second (docs/decisions/compact.md)
-        with as_traced():
+        with without_graph_rewriting():
             compiled(images, labels, learning_rate)
 
     return step_as_traced
@@ -96,7 +97,7 @@ def make_training_step(
 
 def make_evaluation_step(model: Any, tally: Tally) -> EvaluationStep:
     """A function that adds the losses and correct predictions of a batch to `tally`; no weight changes."""
-    logits_of = outputs_of(model, "logits")
+    logits_of = submodel(model, "logits")
 
     def evaluate(images: Any, labels: Any) -> None:
         logits = logits_of(images, training=False)["logits"]

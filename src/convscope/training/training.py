@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Any
 
 from convscope.datasets.dataset import write_samples
 from convscope.errors import Interrupted
-from convscope.files import read_json, write_atomic
+from convscope.files import explain_write_errors, read_json, write_atomic
 from convscope.formatting import format_duration, plural
 from convscope.recipe.recipe import Recipe
-from convscope.run import Run, check_free, explain_write_errors, find_started_run, new_run, write_environment
+from convscope.run import Run, check_free, find_started_run, new_run, write_environment
 from convscope.signals import stop_requests
 from convscope.training.budget import count_affordable_steps
 from convscope.training.checkpoint import save_checkpoint
@@ -83,25 +83,19 @@ def train(
         learner.set_num_steps(count_affordable_steps(learner, complete.length.amount - learner.seconds))
     run = run or new_run(out, recipe=learner.recipe, data=data)
     _write_inputs(run, learner, data)
-    run.log(
-        "start" if checkpoint is None else "resume",
-        step=learner.step,
-        parameters=int(learner.model.count_params()),
-    )
-    resume_arguments = _resume_arguments(run, data, cache=cache, tensorboard=tensorboard)
+    start = "start" if checkpoint is None else "resume"
+    run.log(start, step=learner.step, parameters=int(learner.model.count_params()))
+    arguments = {"data": data, "out": run.path, "resume": True, "cache": cache, "tensorboard": tensorboard}
     with write_scalars(run.path / "tensorboard" if tensorboard else None) as log_scalars:
         if checkpoint is None and learner.history:  # the fitted head: resuming needs no features any more
             _record(run, learner, learner.history[-1], log_scalars)
             _save(run, learner)
         if not learn(learner, run, log_scalars=log_scalars):
-            position = f"step {learner.step:,} of {learner.plan.num_steps:,}"
-            raise Interrupted(position=position, saved=f"every step, in {run.path}", resume=resume_arguments)
+            raise _interrupted(f"step {learner.step:,} of {learner.plan.num_steps:,}", run, arguments)
     try:
         write_model(learner, run)
     except KeyboardInterrupt:
-        raise Interrupted(
-            position="the export of the model", saved=f"every step, in {run.path}", resume=resume_arguments
-        ) from None
+        raise _interrupted("the export of the model", run, arguments) from None
     return run
 
 
@@ -205,11 +199,7 @@ def _log_start(run: Run, learner: Learner) -> None:
     logger.info(f"{network}, {start}; run folder {run.path}")
 
 
-def _resume_arguments(run: Run, data: Path, *, cache: Path | None, tensorboard: bool) -> dict[str, Any]:
-    """The arguments with which `train` continues a run."""
-    arguments: dict[str, Any] = {"data": data, "out": run.path, "resume": True}
-    if cache is not None:
-        arguments["cache"] = cache
-    if tensorboard:
-        arguments["tensorboard"] = True
-    return arguments
+def _interrupted(position: str, run: Run, arguments: Mapping[str, Any]) -> Interrupted:
+    """What is raised where training was stopped: the arguments of `train` that continue, without the default ones."""
+    resume = {name: value for name, value in arguments.items() if value not in (None, False)}
+    return Interrupted(position=position, saved=f"every step, in {run.path}", resume=resume)

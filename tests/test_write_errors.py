@@ -1,4 +1,4 @@
-"""exporting/write_errors.py: causes on the user's side become errors of convscope; every other error stays as it is."""
+"""files.py: what keeps the user from writing is an error of convscope; every other OSError stays as it is."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import pytest
 from stranger import Stranger
 
 from convscope.errors import BundleError, ExportError
-from convscope.exporting.write_errors import known_write_errors
-from convscope.files import staged_folder, write_atomic
+from convscope.files import explain_write_errors, staged_folder, write_atomic
 
 
 def write(folder: Path, error_class: type[BundleError] | type[ExportError]) -> None:
     """Write 5,000 bytes as `write_bundle` and `export` write their files."""
-    with known_write_errors(folder, error_class), staged_folder(folder) as staged:
+    with explain_write_errors(folder, error_class), staged_folder(folder) as staged:
         write_atomic(staged / "file", bytes(5000))
 
 
@@ -50,5 +49,5 @@ def test_full_disk(tmp_path: Path) -> None:
 
 def test_other_errors_stay_as_they_are(tmp_path: Path) -> None:
     """A file that convscope forgot to write is a bug, and shows as one."""
-    with pytest.raises(FileNotFoundError), known_write_errors(tmp_path, ExportError):
+    with pytest.raises(FileNotFoundError), explain_write_errors(tmp_path, ExportError):
         (tmp_path / "missing").read_bytes()
