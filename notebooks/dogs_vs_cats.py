@@ -138,8 +138,9 @@ plot_images(dataset.images[nine], [dataset.classes[label] for label in dataset.l
 # parameters.
 
 # %%
-from convscope import Learner
+from convscope import Learner, configure_tensorflow
 
+configure_tensorflow()  # 线程等，和命令行一样 · threads and more, as the command line sets them
 learner = Learner.open(data, recipe)
 for layer in learner.model.layers:
     shape = " × ".join(str(size) for size in layer.output.shape[1:])

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from hypothesis import settings
 from sample_images import write_folder
 from stranger import Stranger, invite_stranger
 
+from convscope.errors import MissingExtra
 from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 
 NEEDS_TENSORFLOW = re.compile(r"^pytestmark = .*\bpytest\.mark\.tensorflow\b", re.MULTILINE)
+USES_TENSORFLOW = re.compile(r"\bmark\.tensorflow\b")
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 # a busy machine is no reason to fail
@@ -27,10 +30,21 @@ settings.load_profile("convscope")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out, unread, the files that need TensorFlow where such tests are left out: loading it takes 5 seconds."""
-    if "not tensorflow" not in config.option.markexpr or not collection_path.name.startswith("test_"):
+    """Leave out, unread, the files that need TensorFlow where such tests are left out: loading it takes 5 seconds.
+
+    Where they are not, TensorFlow is configured as the command line does, before the first of these files imports it.
+    """
+    if not collection_path.name.startswith("test_"):
         return None
-    return bool(NEEDS_TENSORFLOW.search(collection_path.read_text(encoding="utf-8"))) or None
+    text = collection_path.read_text(encoding="utf-8")
+    if "not tensorflow" in config.option.markexpr:
+        return bool(NEEDS_TENSORFLOW.search(text)) or None
+    if USES_TENSORFLOW.search(text):
+        from convscope.networks.framework_setup import configure_tensorflow
+
+        with suppress(MissingExtra):  # the tests that need it fail by themselves
+            configure_tensorflow()
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)

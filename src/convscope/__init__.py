@@ -29,7 +29,7 @@ _MODULE_OF = {
     "Run": "convscope.run",  # a run folder
     "Table": "convscope.prediction.rows",  # the format and columns of a table of predictions
     "Shard": "convscope.prediction.provenance",  # one of N equal shares of the images to predict
-    "ServiceSettings": "convscope.serving.service",  # queue, deadline, API key, CORS origin
+    "ServiceSettings": "convscope.serving.settings",  # queue, deadline, API key, CORS origin
     # their steps, for your own programs
     "read_image": "convscope.images.reading",  # file or bytes -> uint8 array
     "Dataset": "convscope.datasets.dataset",  # images decoded, grouped and split

@@ -87,11 +87,8 @@ def test_pixels_are_the_sum_over_the_steps(num_steps: int, step: int) -> None:
 
 
 def test_another_length_keeps_the_rest() -> None:
-    """Sizes, shares and rates are those of the plan; whether its first steps change depends on the schedule."""
+    """Only the number of steps changes."""
     assert make(100).with_steps(7) == make(7)
-    assert make().depends_on_length
-    assert make(schedule="constant").depends_on_length
-    assert not replace(make(schedule="constant"), sizes=(32,), shares=(1.0,)).depends_on_length
 
 
 def test_sizes_are_shares_of_the_image_size() -> None:

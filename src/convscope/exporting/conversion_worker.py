@@ -47,6 +47,9 @@ def convert(job: ConversionJob, count_steps: Callable[[int], None]) -> Converted
         from convscope.exporting.quantization import quantize
 
         return quantize(job, count_steps)
+    from convscope.networks.framework_setup import configure_tensorflow
+
+    configure_tensorflow()  # this process is ours
     if job.to == "savedmodel":
         from convscope.exporting.savedmodel import save_model
 

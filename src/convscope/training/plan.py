@@ -36,11 +36,6 @@ class Plan:
     sizes: tuple[int, ...]
     shares: tuple[float, ...]
 
-    @property
-    def depends_on_length(self) -> bool:
-        """Whether another number of steps would change the learning rate or the image size of the first ones."""
-        return self.schedule != "constant" or len(self.sizes) > 1
-
     def with_steps(self, num_steps: int) -> Self:
         """This plan for another number of steps."""
         return replace(self, num_steps=num_steps)
