@@ -1,20 +1,19 @@
 """The promise: what an earlier layout of convscope wrote still opens, predicts and resumes.
 
 `tests/old` was written by the version before the rooms were moved: a finished run, a run that was stopped after 2 of 20
-steps and whose recipe does not say its length, a table of predictions, and a cache (`tests/datasets/test_cache.py`).
+steps and whose recipe does not say its length (`test_resume_is_exact.py` resumes it), a table of predictions, and a
+cache (`tests/datasets/test_cache.py` opens it).
 """
 
 from __future__ import annotations
 
 import csv
-import shutil
 from pathlib import Path
 
 import pytest
 
 from convscope.bundle.bundle import open_bundle
 from convscope.bundle.verification import verify
-from convscope.files import read_table
 from convscope.prediction.prediction import predict
 from convscope.run import open_run
 
@@ -45,20 +44,3 @@ def test_old_model_predicts_as_it_did(tmp_path: Path) -> None:
         assert (row["status"], row["error"]) == (other["status"], other["error"])
         for name in ("bar", "disc", "ring"):
             assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-4)
-
-
-@pytest.mark.tensorflow
-@pytest.mark.slow
-def test_old_stopped_run_resumes(tmp_path: Path) -> None:
-    """From its checkpoint at step 2 to the end of the 20 epochs that were the default when it began."""
-    from convscope.training.training import train
-
-    run = open_run(shutil.copytree(OLD / "unfinished", tmp_path / "run"))
-    before = read_table(run.history_file)
-    train(OLD / "photos", out=run.path, resume=True)
-    assert run.is_finished
-    history = read_table(run.history_file)
-    assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, len(history) + 1)]
-    assert history[: len(before)] == before
-    assert history[-1]["step"] == "20" or "converged" in run.log_file.read_text()
-    assert run.recipe.length.amount == 20
