@@ -17,8 +17,9 @@ demo: $(VENV)/.train ## train, judge, explain and use a network on handwritten d
 test: $(VENV)/.dev ## run all tests, two at a time
 	@$(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
 
-quick: $(VENV)/.dev ## run the tests that need no TensorFlow, in seconds
-	@$(VENV)/bin/python -m pytest --quiet -m "not tensorflow and not slow"
+quick: $(VENV)/.dev ## run the fast tests, which need neither TensorFlow nor a server, in ten seconds
+	@$(VENV)/bin/python -m pytest --quiet --numprocesses 2 --dist worksteal -p no:schemathesis \
+	  --ignore tests/serving -m "not tensorflow and not slow"
 
 lint: $(VENV)/.dev ## check format, style, types, the direction of imports, and that the docs are true
 	$(VENV)/bin/ruff format --check .

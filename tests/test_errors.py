@@ -73,6 +73,7 @@ def test_other_import_errors_pass() -> None:
         assert caught.value is error
 
 
+@pytest.mark.slow
 def test_every_extra_has_its_modules() -> None:
     """Each package that a command may lack is in the table, with an extra that brings it."""
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]

@@ -43,6 +43,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.dictionaries(NAMES, JSON, max_size=4))
 @example({"not\udcfftext": ["\udc80"]})
@@ -262,6 +263,7 @@ def test_existing_folder_can_be_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_processes_that_replace_one_folder_never_mix(tmp_path: Path) -> None:
     """Eight writers of one path: one of their folders is there in the end, complete, and nothing else is left."""
     place = tmp_path / "place"

@@ -70,6 +70,7 @@ def test_global_generators_are_untouched() -> None:
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[index, union-attr]
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same() -> None:
     """Whatever its hash seed is, so that a resumed run continues with the same numbers."""
     program = "from convscope.randomness import *; print(draw_seed(5, 'a', 1), uniform(5, '狗'), generator(5).random())"

@@ -41,6 +41,7 @@ def test_a_new_run_has_its_recipe_and_the_folder_of_its_images(tmp_path: Path) -
     assert open_run(run.path) == run
 
 
+@pytest.mark.slow
 def test_runs_without_a_name_are_counted_up(here: Path) -> None:
     """`runs/1`, `runs/2`, ...: behind the highest number, whatever else is there, and never one twice."""
     (here / "runs" / "7").mkdir(parents=True)

@@ -42,6 +42,7 @@ def wait_until_ended(*pids: int) -> bool:
     return not any(map(is_running, pids))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_bytes", [0, 1, 5_000_000])
 def test_messages_come_back_as_they_were_sent(worker: WorkerProcess, num_bytes: int) -> None:
     """Any text, names that are not UTF-8 among it, and any bytes, more than a pipe holds at once."""
@@ -89,6 +90,7 @@ def test_other_bytes_between_messages_are_an_exception(tmp_path: Path, monkeypat
         assert wait_until_ended(worker.pid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "text"),
     [
@@ -105,6 +107,7 @@ def test_a_worker_that_ends_is_an_exception(worker: WorkerProcess, action: str, 
         assert caught.value.has_started
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_an_exception(worker: WorkerProcess) -> None:
     """Killed while it waits or while it works, as by a system that runs out of memory."""
     worker.request({})
@@ -147,6 +150,7 @@ def test_closing_ends_a_worker_that_works(worker: WorkerProcess) -> None:
     assert not is_running(worker.pid)
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent() -> None:
     """A parent that is killed leaves no worker behind, whether it waits or works."""
     program = f"""
@@ -175,6 +179,7 @@ def test_interrupts_are_for_the_parent_alone(worker: WorkerProcess) -> None:
     assert worker.request({"number": 2})[0]["number"] == 2
 
 
+@pytest.mark.slow
 def test_the_callers_script_is_not_run_again(tmp_path: Path) -> None:
     """A script without `if __name__ == "__main__"` runs once; a module of the same folder breaks nothing."""
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong module')", encoding="utf-8")

@@ -34,6 +34,7 @@ def test_bytes_with_their_checksum_are_intact(data: bytes) -> None:
     assert not has_checksum(data)
 
 
+@pytest.mark.slow
 @given(st.binary(min_size=1, max_size=99), st.data())
 def test_any_flipped_bit_is_detected(data: bytes, draws: st.DataObject) -> None:
     """In the content, in the hash, and in the rest of the entry."""

@@ -86,6 +86,7 @@ def some_content(
     )
 
 
+@pytest.mark.slow
 def test_nearest_are_those_with_the_largest_cosine(model: TinyModel, index: NeighbourIndex, photos: Path) -> None:
     """In order, with class and path, as computed from the photos themselves; their own training image comes first."""
     images = {path: read_image(photos / path, size=16) for path in index.paths}
@@ -157,6 +158,7 @@ def test_pictures_are_the_images(index: NeighbourIndex, dataset: Dataset) -> Non
         assert differences[row] < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "channels", "side"), [(96, 3, 64), (20, 1, 20)])
 def test_pictures_are_small(tmp_path: Path, photos: Path, size: int, channels: int, side: int) -> None:
     """At most 64 pixels a side and a few kB; grey where the model's images are."""
@@ -392,6 +394,7 @@ def test_hostile_picture_is_refused(file: Path, tmp_path: Path, make: Callable[[
     assert index.picture(0).shape == index.picture(2).shape == (16, 16, 3)
 
 
+@pytest.mark.slow
 def test_random_damage_is_refused_or_harmless(file: Path, tmp_path: Path) -> None:
     """1,000 files with random changes and matching hashes: each is refused in three parts, or can be used."""
     bundle, content = open_bundle(file), made()

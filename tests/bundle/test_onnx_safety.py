@@ -129,6 +129,7 @@ def test_truncated_file_is_never_dangerous(proto: Any) -> None:
             assert str(error)  # noqa: PT017 - both outcomes are right
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300))
 def test_any_bytes_end_well(data: bytes) -> None:
     """Whatever is given: a result or a ValueError, soon."""

@@ -80,6 +80,7 @@ def test_model_without_golden_images_is_an_error(tmp_path: Path) -> None:
         verify(file)
 
 
+@pytest.mark.slow
 def test_neighbour_index_beside_the_model_is_checked(tmp_path: Path, photos: Path) -> None:
     """A changed pixel is an error, and so is the index of another model."""
     model = random_model(KINDS, SQUARE)

@@ -34,6 +34,7 @@ def run(program: str, *words: object) -> Ended:
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize(
     "module", ["convscope.cli.commands", "typer", "rich", "convscope.prediction.prediction", "onnxruntime"]
@@ -66,6 +67,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_stop_in_a_finaliser_stops_the_work(number: str) -> None:
     """Python drops what is raised while an object is freed; the work that follows is stopped all the same."""
@@ -83,6 +85,7 @@ def test_other_errors_in_a_finaliser_are_printed() -> None:
     assert "ValueError: odd" in ended.err
 
 
+@pytest.mark.slow
 def test_ignored_signal_stays_ignored() -> None:
     """If Ctrl-C is ignored, as by nohup and a shell's `&`, it stops nothing."""
     ended = run(STOP_AT.format(number="SIGINT", handler="SIG_IGN", module="typer"), "--version")
@@ -142,6 +145,7 @@ def names_of_commands() -> list[str]:
     return ["", *root.commands, *(f"{name} {inner}" for name, group in groups.items() for inner in group.commands)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names_of_commands())
 def test_help_fits_80_columns(name: str, cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain text without escape sequences; `-h` and `--help` are the same."""

@@ -28,6 +28,7 @@ def run(code: str, **streams: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(program, stderr=subprocess.PIPE, text=True, env=environment(), **streams)  # type: ignore[call-overload, no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
 def test_full_disk_is_an_output_error(write: str) -> None:
@@ -37,6 +38,7 @@ def test_full_disk_is_an_output_error(write: str) -> None:
     assert (ended.returncode, ended.stderr) == (1, "ENOSPC\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", WRITES)
 def test_closed_pipe_is_an_output_error(write: str) -> None:
     """As in `convscope ... | head`."""

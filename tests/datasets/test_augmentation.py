@@ -84,6 +84,7 @@ def roll_with_edge(images: Images, by: int, *, axis: int) -> Images:
     return np.moveaxis(rolled, 0, axis)
 
 
+@pytest.mark.slow
 def test_every_shift_is_drawn() -> None:
     """All shifts from -2 to 2 in both directions are drawn, 0 too, and none beyond."""
     image = np.zeros((1, 9, 9, 1), np.uint8)
@@ -96,6 +97,7 @@ def test_every_shift_is_drawn() -> None:
     assert shifts == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
 
 
+@pytest.mark.slow
 def test_zoom_crops_each_image_to_the_requested_size() -> None:
     """An image whose pixels are their coordinates shows the crop: areas and aspect ratios are those that are drawn."""
     side, zoom = 256, 0.6
@@ -138,6 +140,7 @@ class Middle(np.random.Generator):
         return np.full(size, (low + high) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_erase_fills_one_rectangle_of_each_image_with_its_mean(channels: int) -> None:
     """Of the drawn area and aspect ratio, anywhere in the image; all other pixels are unchanged."""

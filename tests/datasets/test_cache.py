@@ -78,6 +78,7 @@ def test_the_second_open_decodes_nothing(folder: Path, base: Path) -> None:
         second.images[0] = 0
 
 
+@pytest.mark.slow
 def test_near_duplicates_share_a_group_that_is_kept(folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies have a common group, read from the index the second time; other and refused images have their own."""
     copies = {f"{name}.image.png": data for name, data in near_copies(scene(200, 1)).items()}
@@ -179,6 +180,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_cache_is_made_again(damage: str, folder: Path, base: Path) -> None:
     """Whatever is missing or changed, the images are decoded again, and the new cache is found again."""

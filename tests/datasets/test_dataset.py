@@ -103,6 +103,7 @@ def test_refused_files_are_samples_too(tmp_path: Path) -> None:
     assert (dataset.ignored, dataset.empty) == ({".txt": 1}, ("void",))
 
 
+@pytest.mark.slow
 def test_labels_from_names_and_from_manifests(tmp_path: Path) -> None:
     """Folders, file names and a manifest give the same classes, pixels and splits."""
     write_folder(tmp_path / "folders", ("disc", "ring"), per_class=8, size=12)
@@ -189,6 +190,7 @@ def test_one_image_of_each_class_leaves_none_for_validation(tmp_path: Path) -> N
     assert sample_of(dataset, "ring/000.png").split == "train"
 
 
+@pytest.mark.slow
 def test_near_duplicates_are_counted_and_kept_together(tmp_path: Path) -> None:
     """Copies of a picture are one group, in one split, without refused files; exact copies alone are no group."""
     write_folder(tmp_path, ("disc", "ring"), per_class=10, size=48)

@@ -15,6 +15,7 @@ from convscope.errors import CacheError
 pytest.importorskip("sklearn")
 
 
+@pytest.mark.slow
 def test_digits_are_a_folder_of_ten_classes(tmp_path: Path) -> None:
     """1,797 grey images of 8 x 8 that use the full range, all of them listed; no other file is left beside them."""
     folder = write_digits(tmp_path / "digits")

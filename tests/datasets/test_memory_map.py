@@ -37,6 +37,7 @@ def test_pages_are_released(images: np.memmap) -> None:
     assert int(images.sum()) == total
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the resident size from /proc")
 def test_reading_rows_leaves_nothing_in_memory(images: np.memmap) -> None:
     """However rows are read, nothing of the file is resident after; of a slice, a view, not after the next read."""

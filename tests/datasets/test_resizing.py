@@ -38,6 +38,7 @@ def files_of(cache: Cache) -> set[str]:
     return {path.name for path in cache.path.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_resized_images_are_nearly_those_decoded_small(tmp_path: Path, channels: int) -> None:
     """Resized in two steps or in one, images differ by the smoothing of the first step and by rounding."""
@@ -83,6 +84,7 @@ def test_resized_images_are_kept_and_used_again(large: Cache) -> None:
     assert not again.flags.writeable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_bytes", [0, 100, 9 * 20 * 20 * 3 - 1, 9 * 20 * 20 * 3 + 1])
 def test_a_file_of_another_length_is_never_used(large: Cache, num_bytes: int) -> None:
     """Too short or too long, it is made again."""
@@ -128,6 +130,7 @@ def test_plain_arrays_are_resized_in_memory(count: int) -> None:
         np.testing.assert_array_equal(resized[row], resize_images(images[row : row + 1], 4)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("side", "size"), [(64, 32), (64, 48), (40, 13), (5, 1), (2000, 500)])
 def test_resizing_is_that_of_pillow_for_each_image(side: int, size: int, channels: int) -> None:

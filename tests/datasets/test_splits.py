@@ -27,6 +27,7 @@ def split_of(given: list[Sample], *, validation: float = 0.16, test: float = 0.0
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("validation", "test"), [(0.16, 0.0), (0.16, 0.2), (0.5, 0.25), (0.02, 0.01)])
 def test_each_class_keeps_the_shares_up_to_chance(validation: float, test: float) -> None:
     """In sample of three classes, validation and test are within five standard deviations of their shares."""
@@ -48,6 +49,7 @@ def test_the_splits_follow_from_the_seed() -> None:
     assert split_of(samples(200)) != split_of(samples(200), seed=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.randoms(use_true_random=False), st.integers(0, 2**63 - 1))
 def test_neither_order_nor_names_matter(random: object, seed: int) -> None:

@@ -29,6 +29,7 @@ def job(tmp_path: Path) -> ConversionJob:
     )
 
 
+@pytest.mark.slow
 def test_a_worker_converts_and_predicts(job: ConversionJob) -> None:
     """The steps add up, the probabilities are those of the file that it wrote; it decodes no files."""
     steps: list[int] = []
@@ -45,6 +46,7 @@ def test_a_worker_converts_and_predicts(job: ConversionJob) -> None:
     assert (readable.tolist(), of_files.shape) == ([False, False], (0, 3))
 
 
+@pytest.mark.slow
 def test_an_error_of_the_conversion_is_raised_here(job: ConversionJob) -> None:
     """What the worker found, expected and proposes, as if there were no worker."""
     Path(job.run, "model", "model.onnx").unlink()
@@ -63,6 +65,7 @@ def test_a_killed_converter_is_an_error(job: ConversionJob, call: Callable[[Conv
             call(client)
 
 
+@pytest.mark.slow
 def test_a_crash_of_a_converter_is_an_error(job: ConversionJob) -> None:
     """An exception that is a bug, or of a library, is quoted."""
     Path(job.calibration).unlink()

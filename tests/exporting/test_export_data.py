@@ -46,6 +46,7 @@ def test_images_are_those_of_the_splits(run: Run) -> None:
         np.testing.assert_array_equal(data.images[row], np.asarray(Image.open(path)))
 
 
+@pytest.mark.slow
 def test_changed_images_are_left_out(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     """A changed image, or a new one, is left out; that some are missing is logged."""
     caplog.set_level(logging.INFO, logger="convscope")
@@ -57,6 +58,7 @@ def test_changed_images_are_left_out(run: Run, caplog: pytest.LogCaptureFixture)
     assert "1 image of the split 'validation' missing or changed: left out" in caplog.messages
 
 
+@pytest.mark.slow
 def test_missing_images_are_an_error(run: Run) -> None:
     """It names where they were, and the file to correct if they are elsewhere."""
     write_json(run.environment_file, read_json(run.environment_file) | {"data": str(run.path / "nowhere")})
@@ -66,6 +68,7 @@ def test_missing_images_are_an_error(run: Run) -> None:
     assert "environment.json" in caught.value.fix
 
 
+@pytest.mark.slow
 def test_images_without_permission_are_an_error(run: Run, stranger: Stranger) -> None:
     """They are as good as gone."""
     copy = Run(Path(shutil.copytree(run.path, stranger.folder / "run")))
@@ -75,6 +78,7 @@ def test_images_without_permission_are_an_error(run: Run, stranger: Stranger) ->
         open_export_data(copy, CLASSES)
 
 
+@pytest.mark.slow
 def test_other_images_are_an_error(run: Run) -> None:
     """A folder with as many other images in place of the run's."""
     for path in Path(run.environment["data"]).rglob("*.png"):

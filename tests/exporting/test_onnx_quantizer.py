@@ -73,6 +73,7 @@ def test_normalization_is_folded(model: Path, prepared: Path) -> None:
     np.testing.assert_allclose(predict(prepared), predict(model), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_calibrator_takes_batches_one_by_one(prepared: Path, method: str) -> None:
     """`collect_data` adds to what it has: if it forgot earlier batches, ranges would be those of the last one.
@@ -85,6 +86,7 @@ def test_calibrator_takes_batches_one_by_one(prepared: Path, method: str) -> Non
         assert highest == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_quantizer_writes_int8_weights_per_channel(model: Path, prepared: Path, method: str) -> None:
     """`QDQQuantizer` takes the ranges as they are, keeps 7 bits, and leaves its result in `.model.model`.

@@ -65,6 +65,7 @@ def test_a_decoded_file_has_the_hash_and_the_pixels_of_its_file(tmp_path: Path) 
         np.testing.assert_array_equal(decoded.image, expected)
 
 
+@pytest.mark.slow
 def test_a_bad_file_has_a_reason_in_place_of_pixels(folder: Path) -> None:
     """A file that could be read has its hash even so."""
     for name, (data, reason) in refused_files().items():
@@ -74,6 +75,7 @@ def test_a_bad_file_has_a_reason_in_place_of_pixels(folder: Path) -> None:
     assert decode_file(folder / "gone.jpg", SMALL) == DecodedFile("", "no such file", None)
 
 
+@pytest.mark.slow
 def test_workers_decode_as_this_process_does_and_in_order(tmp_path: Path, folder: Path) -> None:
     """Every kind of file and every bad one, many of them, with long names: the same results, in the same order."""
     long = tmp_path / ("狗" * 80) / ("猫" * 80)
@@ -101,6 +103,7 @@ def test_few_files_need_no_workers(folder: Path) -> None:
     assert list(decode_files([], SMALL)) == []
 
 
+@pytest.mark.slow
 def test_paths_are_taken_as_they_are_needed(folder: Path) -> None:
     """Of an endless iterator only some hundred paths are taken ahead; leaving early ends the workers."""
     before, taken = child_processes(), 0

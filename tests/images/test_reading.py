@@ -212,6 +212,7 @@ def test_stretch_pad_and_crop_make_a_square() -> None:
     assert (cropped == 100).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 64), st.sampled_from(["stretch", "pad", "crop"]))
 def test_every_proportion_fits(width: int, height: int, size: int, fit: str) -> None:
@@ -224,6 +225,7 @@ def test_every_proportion_fits(width: int, height: int, size: int, fit: str) -> 
     assert is_image.all() or (fit == "pad" and (read[~is_image] == 255).mean() > 0.4)
 
 
+@pytest.mark.slow
 def test_a_large_jpeg_that_is_decoded_small_looks_the_same() -> None:
     """Decoding at 1/2, 1/4 or 1/8 is nearly the same as decoding at full size and resizing."""
     photo = Image.fromarray(draw("ring", 300, 5))
@@ -273,6 +275,7 @@ def test_a_file_without_permission_is_refused(stranger: Stranger) -> None:
         assert refusal(file) == "no permission to read"
 
 
+@pytest.mark.slow
 def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
     """A file that is too large is refused by its size; one byte less is read."""
     with (tmp_path / "large.jpg").open("wb") as file:
@@ -328,6 +331,7 @@ def test_a_truncated_file_is_refused_or_complete(name: str) -> None:
     assert refused > 0.4 * len(data) / 7  # an animation may lose its second frame
 
 
+@pytest.mark.slow
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(sorted(VARIED)),

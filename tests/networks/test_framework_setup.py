@@ -16,6 +16,7 @@ from convscope.networks.framework_setup import environment_variables, without_ga
 CONFIGURE = "from convscope.networks.framework_setup import configure_tensorflow as configure; configure()\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variable", "expected"), [(None, "1"), ("0", "0")])
 def test_onednn_is_on_unless_the_user_turned_it_off(tmp_path: Path, variable: str | None, expected: str) -> None:
     """The variable is set before TensorFlow loads, and is as it was afterwards."""

@@ -93,6 +93,7 @@ print(os.environ.get("KERAS_BACKEND"))
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["tensorflow", "keras"])
 def test_missing_module_names_the_extra(module: str, tmp_path: Path) -> None:
     """Without TensorFlow or Keras the error names the module and the command that installs it."""
@@ -116,6 +117,7 @@ except MissingExtra as error:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_failure_of_loading_is_shown(tmp_path: Path) -> None:
     """What a broken TensorFlow wrote to standard error before it failed is not hidden."""
     broken = "import os\nos.write(2, b'libfoo.so: not found')\nraise RuntimeError('broken')\n"
@@ -126,6 +128,7 @@ def test_failure_of_loading_is_shown(tmp_path: Path) -> None:
     assert "RuntimeError: broken" in done.stderr
 
 
+@pytest.mark.slow
 def test_another_backend_is_refused(tmp_path: Path) -> None:
     """A Keras that was loaded on another backend before cannot be used, and the error says what to set."""
     (tmp_path / "tensorflow.py").write_text(FAKE_TENSORFLOW)

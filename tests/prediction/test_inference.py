@@ -46,6 +46,7 @@ def _bits(prediction: Prediction) -> tuple[str, str, bytes]:
     return prediction.path, prediction.reason, probabilities
 
 
+@pytest.mark.slow
 def test_each_file_has_its_own_prediction(model: TinyModel, bundle: Bundle, paths: list[str]) -> None:
     """In order, each with its own path: the probabilities, or the reason why there are none."""
     predictions = list(predict_files(bundle, paths))
@@ -59,6 +60,7 @@ def test_each_file_has_its_own_prediction(model: TinyModel, bundle: Bundle, path
             assert prediction.reason == ""
 
 
+@pytest.mark.slow
 def test_mirror_averages_an_image_and_its_horizontal_flip(model: TinyModel, bundle: Bundle, paths: list[str]) -> None:
     """The mean of both probabilities, float32; an unreadable file stays unreadable."""
     plain, averaged = (list(predict_files(bundle, paths, mirror=mirror)) for mirror in (False, True))
@@ -118,6 +120,7 @@ def batch_dependent(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return open_for_inference(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("cuts", [(0, 32, 146), (0, 1, 2, 50, 96, 145, 146), (0, 73, 146)])
 def test_ranges_have_the_bits_of_the_complete_list(
@@ -134,6 +137,7 @@ def test_ranges_have_the_bits_of_the_complete_list(
     assert have_same_bits(joined, complete)
 
 
+@pytest.mark.slow
 def test_batches_are_fixed_ranges_of_the_list(bundle: Bundle, paths: list[str]) -> None:
     """A range that begins in the middle of a batch first yields the rest of that batch."""
     predictor = Predictor(bundle=bundle)
@@ -156,6 +160,7 @@ def test_no_files_have_no_predictions(bundle: Bundle) -> None:
     assert list(predict_files(bundle, [])) == []
 
 
+@pytest.mark.slow
 def test_first_prediction_comes_before_the_last_file_is_read(bundle: Bundle, photos: Path) -> None:
     """Predictions are streamed, so memory does not grow with the number of files."""
     paths = [str(photos / "disc" / "000.png")] * 100_000
@@ -166,6 +171,7 @@ def test_first_prediction_comes_before_the_last_file_is_read(bundle: Bundle, pho
     assert time.monotonic() - started < 10.0  # all files take a minute
 
 
+@pytest.mark.slow
 def test_closing_the_generator_ends_every_thread(bundle: Bundle, photos: Path) -> None:
     """A caller that stops in the middle leaves no thread running."""
     before = threading.active_count()
@@ -182,6 +188,7 @@ def test_missing_model_is_an_error(tmp_path: Path) -> None:
         open_for_inference(tmp_path)
 
 
+@pytest.mark.slow
 def test_number_of_threads_changes_no_bit(model_file: Path, bundle: Bundle, paths: list[str]) -> None:
     """A machine with more cores gives the same predictions."""
     other = open_bundle(model_file, threads=4)

@@ -88,6 +88,7 @@ def test_list_in_a_file_keeps_each_path() -> None:
     assert listed.sha256 == hashlib.sha256(file.getvalue()).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "last"), [(0, 1), (0, NUM_PATHS), (71_234, 71_300), (NUM_PATHS - 1, NUM_PATHS), (5, 5)]
 )
@@ -97,6 +98,7 @@ def test_ranges_of_a_list_are_read(first: int, last: int) -> None:
     assert list(read_inputs(file, range(first, last))) == [f"photos/{number}.jpg" for number in range(first, last)]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list on standard input is written and read while at most 3 MB are in memory."""
     (tmp_path / "list.txt").write_text(

@@ -43,6 +43,7 @@ def shards(original_shards: Path, tmp_path: Path) -> list[Path]:
     return [tmp_path / "shards" / f"{number}.csv" for number in range(1, NUM_SHARDS + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format", "count"), [("csv", 1), ("csv", 70), ("jsonl", 4), ("parquet", 4), ("reference", 4)])
 @pytest.mark.parametrize("mirror", [False, True])
 def test_merged_shards_are_the_table_of_a_run_without_shards(
@@ -60,6 +61,7 @@ def test_merged_shards_are_the_table_of_a_run_without_shards(
     assert (merged.count, merged.unreadable) == (unsharded.count, unsharded.unreadable) == (68, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format", "count"), [("csv", 5), ("jsonl", 70), ("parquet", 3)])
 def test_merged_shards_have_the_neighbours_of_a_run_without_shards(
     model_with_neighbours: Path, images: list[str], tmp_path: Path, format: Format, count: int
@@ -122,6 +124,7 @@ def test_missing_table_is_refused(shards: list[Path], tmp_path: Path) -> None:
     assert merge_error(shards, tmp_path / "out.csv").found.startswith(f"{shards[0]} cannot be read: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -180,6 +183,7 @@ def test_out_that_cannot_be_written_is_an_error(shards: list[Path], tmp_path: Pa
     assert "`out`" in error.fix
 
 
+@pytest.mark.slow
 def test_run_without_shards_cannot_be_merged(
     shards: list[Path], model_file: Path, images: list[str], tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_names_that_are_not_utf_8_are_escaped() -> None:
     assert parquet.read_table(io.BytesIO(data))["path"].to_pylist() == ["\\xff照.jpg"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_bytes_do_not_depend_on_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Over many row groups, divided anywhere and joined in two stages, the file is the same."""

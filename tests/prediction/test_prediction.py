@@ -29,6 +29,7 @@ from convscope.prediction.unfinished_table import parts_folder
 INPUT_NAMES = [*STRANGE_NAMES, "-", "[1].png"]  # the last two also mean something as arguments
 
 
+@pytest.mark.slow
 def test_order_survives_shuffles_and_bad_files(model: TinyModel, model_file: Path, tmp_path: Path) -> None:
     """300 inputs in random order, bad, misnamed and repeated ones among them, on all cores: each has its own row."""
     paths = [str(path) for path in write_folder(tmp_path / "photos", per_class=50, size=12).rglob("*.png")]
@@ -48,6 +49,7 @@ def test_order_survives_shuffles_and_bad_files(model: TinyModel, model_file: Pat
     assert summary.unreadable == sum(row["status"] == "unreadable" for row in rows) >= 26
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INPUT_NAMES)
 def test_strange_names_read_back(model: TinyModel, model_file: Path, tmp_path: Path, name: str) -> None:
     """Whatever a file is called, its row has that name, byte for byte, when the table is read as CSV."""
@@ -89,6 +91,7 @@ def test_unreadable_rows_have_a_reason(model_file: Path, unreadable: Path, tmp_p
     assert {row["label"] + row["confidence"] + "".join(row[name] for name in CLASSES) for row in rows} == {""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [9_500, 13_000])
 def test_no_warning_of_pillow_is_printed(model_file: Path, tmp_path: Path, side: int) -> None:
     """An image over the limit is refused in its row, also one up to twice as large, of which Pillow only warns."""
@@ -144,6 +147,7 @@ def test_special_file_is_written_directly(model_file: Path, photos: Path) -> Non
     assert not parts_folder(Path(os.devnull)).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 @pytest.mark.parametrize("count", [1, 1000])
 def test_full_special_file_is_an_error(model_file: Path, photos: Path, count: int) -> None:

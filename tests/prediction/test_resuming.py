@@ -153,6 +153,7 @@ def test_file_that_appeared_since_is_reported_at_once(
     assert predict(model_file, out=out, resume=True).count == 60
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_has_the_arguments_to_resume(
@@ -172,6 +173,7 @@ def test_interrupted_has_the_arguments_to_resume(
     assert out.read_bytes() == uninterrupted.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_parts")
 def test_neighbours_resume_to_the_same_bytes(
     model_with_neighbours: Path,

@@ -31,6 +31,7 @@ def test_reader_that_closes_the_pipe_is_no_error(model_file: Path, photos: Path)
     assert child.wait(timeout=30) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="names pipes as POSIX does")
 def test_named_pipe_is_written_until_its_reader_closes_it(model_file: Path, photos: Path, tmp_path: Path) -> None:
     """As for `--out >(head -1)`: the closed pipe is no failed write, and stays a BrokenPipeError."""

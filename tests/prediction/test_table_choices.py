@@ -20,6 +20,7 @@ from convscope.prediction.provenance import Shard
 from convscope.prediction.rows import Table
 
 
+@pytest.mark.slow
 def test_neighbours_are_the_most_similar_training_images(
     model_with_neighbours: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -52,6 +53,7 @@ def test_standard_output_has_the_neighbours_of_a_file(
     assert out.getvalue().encode() == (tmp_path / "out.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_flipped_photo_has_the_same_row(
     cli: Command, model_with_neighbours: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -205,6 +205,7 @@ def batches(count: int, *, wait_seconds: float = 0.0) -> Iterator[list[Predictio
         yield [Prediction(f"{number}", "lost", None)] * 2
 
 
+@pytest.mark.slow
 def test_part_ends_after_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the model is, a kill loses no more than these seconds of work; batches are not divided."""
     monkeypatch.setattr(module, "PART_SECONDS", 0.1)

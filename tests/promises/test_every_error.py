@@ -64,6 +64,7 @@ def test_tree_is_the_one_that_is_drawn() -> None:
     assert all(kind.__doc__ for kind in CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.py")), ids=lambda file: str(file.relative_to(SOURCE)))
 def test_each_error_has_its_three_parts(file: Path) -> None:
     """Wherever one is made, it gets found, expected and fix by name, none of them empty; others get their parts."""
@@ -76,6 +77,7 @@ def test_each_error_has_its_three_parts(file: Path) -> None:
         assert not any(map(is_empty, given.values())), f"line {call.lineno}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.py")), ids=lambda file: str(file.relative_to(SOURCE)))
 def test_nothing_else_is_raised(file: Path) -> None:
     """What is raised is of the tree, ends a command, or says that a caller in Python broke a contract."""
@@ -86,6 +88,7 @@ def test_nothing_else_is_raised(file: Path) -> None:
             assert is_private or name in NAMES | OTHERS | functions_that_make_errors(), f"line {node.lineno}"
 
 
+@pytest.mark.slow
 def test_each_error_is_of_use() -> None:
     """Every class is raised somewhere: one that nobody meets is deleted."""
     raised = {

@@ -64,6 +64,7 @@ def test_import_is_light(tmp_path: Path) -> None:
     assert modules.isdisjoint({*HEAVY, "numpy", "PIL", "typer", "rich"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
 def test_help_is_light(tmp_path: Path, words: list[str]) -> None:
     """Nobody waits for TensorFlow to read a page of help."""
@@ -72,6 +73,7 @@ def test_help_is_light(tmp_path: Path, words: list[str]) -> None:
     assert modules.isdisjoint({*HEAVY, "numpy", "PIL"})
 
 
+@pytest.mark.slow
 def test_predicting_needs_only_the_base_install(data: Path, tmp_path: Path) -> None:
     """Without the modules of the extra `train`, a model still predicts."""
     model = colour_model().write(tmp_path / "m.onnx")
@@ -127,6 +129,7 @@ def test_missing_extra_is_named(tmp_path: Path, words: list[str], extra: str) ->
     assert fix == f"fix:      pip install 'convscope[{extra}]'"
 
 
+@pytest.mark.slow
 def test_missing_extra_is_named_in_python(tmp_path: Path) -> None:
     """A name of `convscope` whose module needs an extra raises a MissingExtra."""
     code = """
@@ -140,6 +143,7 @@ except convscope.MissingExtra as error:
     assert "needs the Python module" in out
 
 
+@pytest.mark.slow
 def test_quick_tests_need_no_tensorflow() -> None:
     """What `make quick` runs can be collected without TensorFlow: the files that need it are marked."""
     program = BLOCK % (("tensorflow", "keras"),) + "import pytest\nsys.exit(pytest.main(sys.argv[1:]))"

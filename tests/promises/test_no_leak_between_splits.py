@@ -39,6 +39,7 @@ def images(label: str, numbers: range) -> list[Sample]:
     return [Sample(f"{label}/{n}.jpg", label, "", f"{label}{n}", f"{label}{n}") for n in numbers]
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     st.integers(0, 2**63 - 1),
@@ -68,6 +69,7 @@ def heaps(draw: st.DrawFn) -> list[Sample]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(heaps(), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
 def test_no_content_is_ever_in_two_splits_or_classes(heap: list[Sample], seed: int, test: float) -> None:
@@ -88,6 +90,7 @@ def test_no_content_is_ever_in_two_splits_or_classes(heap: list[Sample], seed: i
         assert (content in splits) == (len(found) == 1)
 
 
+@pytest.mark.slow
 def test_a_folder_that_grows_keeps_its_splits(tmp_path: Path) -> None:
     """On the disk: new images, a new class, renamed and removed files leave the others where they were."""
     folder = write_folder(tmp_path / "photos", ("disc", "ring"), per_class=30, size=8)
@@ -155,6 +158,7 @@ def test_the_same_pixels_in_another_file_contradict_nobody(tmp_path: Path) -> No
 
 
 # the same examples each time, since of many a few are missed: docs/decisions/duplicates.md
+@pytest.mark.slow
 @settings(max_examples=8, derandomize=True)
 @given(
     st.integers(0, 9999),
@@ -183,6 +187,7 @@ def test_no_near_duplicate_crosses(seed: int, square: tuple[int, int, Fit], chan
     assert sum(map(len, near_duplicate_groups(dataset))) == sum(len(each) + 1 for each in changes)
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(
     st.integers(0, 9999),
@@ -209,6 +214,7 @@ def test_near_duplicates_across_given_folders_are_parted(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(heaps(), st.dictionaries(TEXT, st.sampled_from("12")), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
 def test_no_group_is_ever_in_two_splits(heap: list[Sample], groups: dict[str, str], seed: int, test: float) -> None:

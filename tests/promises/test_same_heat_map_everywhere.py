@@ -26,6 +26,7 @@ def inside() -> Introspection:
     return open_introspection(RUN)
 
 
+@pytest.mark.slow
 def test_report_and_server_have_the_same_pixels(inside: Introspection, tmp_path: Path) -> None:
     """For every class of an image: both on the scale of all classes, also where the class has little evidence."""
     bundle = inside.bundle

@@ -94,6 +94,7 @@ def refusal(**choices: Any) -> RecipeError:
     return caught.value
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(recipes())
 def test_a_recipe_survives_being_saved(recipe: Recipe) -> None:
@@ -322,6 +323,7 @@ WORDS += [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     st.text(max_size=40)

@@ -119,6 +119,7 @@ def test_auto_is_resolved_to_what_is_given() -> None:
         resolve(Recipe(epochs=0), network="compact")
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(CHOICES, LENGTHS)
 def test_a_complete_recipe_survives_being_saved(

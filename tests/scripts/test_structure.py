@@ -27,6 +27,7 @@ def problems_of(folder: Path, text: str, name: str = "module.py") -> list[str]:
     return list(structure.find_problems(folder))
 
 
+@pytest.mark.slow
 def test_the_house_is_within_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:
     """What `make lint` runs passes on the package itself."""
     assert structure.main(["--table"]) == 0

@@ -49,6 +49,7 @@ def test_wilson_interval_is_within_0_and_1_and_contains_its_value(trials: tuple[
         assert (estimate.high == 1) == (trials[0] == trials[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("probability", "count"), [(0.5, 30), (0.9, 60), (0.99, 400), (0.2, 1000)])
 def test_wilson_interval_covers_the_true_value(probability: float, count: int) -> None:
     """In 95 % of 20,000 trials, for proportions from 0.2 to 0.99."""

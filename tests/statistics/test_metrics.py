@@ -43,6 +43,7 @@ def metrics_of(confusion: list[list[int]], classes: list[str]) -> Metrics:
     return compute_metrics(labels, np.eye(len(cells), dtype=np.float32)[predicted], classes=classes, split="validation")
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.integers(2, 6), st.integers(0, 300), st.integers(0, 99))
 def test_confusion_matrix_is_scikit_learns(num_classes: int, count: int, seed: int) -> None:
@@ -225,6 +226,7 @@ def test_wrong_arguments_are_rejected(
         compute_metrics(np.array(labels, np.int64), probabilities, classes=classes, split="test")
 
 
+@pytest.mark.slow
 def test_many_classes_of_few_images() -> None:
     """300 classes of about 10 images each: each has its metrics, and the averages lie within their intervals."""
     labels, probabilities = draw_predictions(300, 3000, skill=0.2)

@@ -114,6 +114,7 @@ def check_outputs(notebook: Any, folder: Path) -> None:
     assert all(float(row["cat"]) + float(row["dog"]) == pytest.approx(1, abs=1e-5) for row in rows)
 
 
+@pytest.mark.slow
 def test_notebook_is_made_from_its_source(tmp_path: Path) -> None:
     """`jupytext --to ipynb --update` changes no byte of the notebook, and its cells are those of the source."""
     jupytext = pytest.importorskip("jupytext", reason=OPTIONAL)

@@ -271,6 +271,7 @@ def test_too_many_unreadable_inputs_end_with_3(
     assert "1 of 2 images unreadable: their rows say why" in ended.err
 
 
+@pytest.mark.slow
 def test_table_goes_to_standard_output_and_messages_do_not(few: Path, cli: Command, tmp_path: Path) -> None:
     """`convscope predict ... > table.csv` is the table and nothing else."""
     from tiny_model import colour_model

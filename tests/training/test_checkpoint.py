@@ -134,6 +134,7 @@ def test_damage_is_named_and_the_one_before_is_used(tmp_path: Path, name: str, d
     assert f"checkpoint {newest} is damaged" in messages[0]
 
 
+@pytest.mark.slow
 def test_any_flipped_byte_is_harmless(tmp_path: Path) -> None:
     """Of every byte of every file: flipped, the state that is loaded is one that was saved, never a third one."""
     save_checkpoint(tmp_path, make_checkpoint(1))

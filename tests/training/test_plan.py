@@ -64,6 +64,7 @@ def test_each_size_has_its_share() -> None:
     assert make().image_size(1000) == 32
 
 
+@pytest.mark.slow
 @given(st.integers(1, 3000))
 def test_shares_are_kept_to_the_step(num_steps: int) -> None:
     """Of any number of steps each size has its share, rounded; sizes only grow."""
@@ -91,6 +92,7 @@ def test_another_length_keeps_the_rest() -> None:
     assert make(100).with_steps(7) == make(7)
 
 
+@pytest.mark.slow
 def test_sizes_are_shares_of_the_image_size() -> None:
     """Rounded to pixels, each with its share of the steps, the whole size last; equal ones stay apart."""
     recipe = resolve(Recipe(network="compact", image_size=50, sizes=(0.5, 1.0), size_shares=(0.2, 0.3)))

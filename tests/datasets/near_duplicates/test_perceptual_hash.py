@@ -37,6 +37,7 @@ def numbered(count: int) -> list[str]:
     return [f"{number:05d}" for number in range(count)]
 
 
+@pytest.mark.slow
 def test_hashes_of_copies_are_near_and_of_others_far() -> None:
     """Usual changes of an image stay within the distance of candidate pairs; other pictures are farther."""
     originals = [scene(200, seed) for seed in range(20)]
@@ -50,6 +51,7 @@ def test_hashes_of_copies_are_near_and_of_others_far() -> None:
     assert min(distances) > MAX_DISTANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [8, 31, 64, 200])
 def test_the_hash_is_exact(size: int) -> None:
     """The same bits however many are hashed at once; a horizontal flip changes exactly the odd frequencies."""
@@ -75,6 +77,7 @@ def test_flat_images_have_hash_0() -> None:
     assert 0 not in hash_of(*(draw(kind, 64, 1) for kind in KINDS))
 
 
+@pytest.mark.slow
 def test_every_copy_is_in_the_group_of_its_picture() -> None:
     """Of 40 scenes with all their copies and 100 other images, each scene is a group with its copies only."""
     files = [near_copies(scene(200, seed)) for seed in range(40)]
@@ -86,6 +89,7 @@ def test_every_copy_is_in_the_group_of_its_picture() -> None:
     assert groups[280:] == names[280:]
 
 
+@pytest.mark.slow
 def test_a_group_follows_from_the_contents_alone() -> None:
     """The order of the files does not matter; a group has the smallest name in it, and skipped rows have none."""
     images = np.stack(
@@ -114,6 +118,7 @@ def test_equal_flat_images_are_one_group() -> None:
     assert Counter(groups) == {"00000": 2999, "00001": 3000, "00100": 1}
 
 
+@pytest.mark.slow
 def test_many_similar_images_are_fast_and_not_grouped() -> None:
     """600 icons of one coarse shape, each with other details, take seconds, and are 600 groups."""
     base = Image.fromarray(draw("ring", 64, 5)).resize((32, 32))
@@ -134,6 +139,7 @@ def test_no_images_are_no_groups() -> None:
     assert groups_of(np.stack([scene(16, 1), scene(16, 2)]), ["b", "a"]) == ["b", "a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [8, 24])
 def test_drawn_shapes_are_no_near_duplicates(size: int) -> None:
     """300 discs, bars and rings, all different, are 300 groups, also at small sizes."""

@@ -19,6 +19,7 @@ def is_copy(one: Pixels, other: Pixels, *, flipped: bool = False) -> bool:
     return bool(are_copies(np.stack([one, other]), np.array([[0, 1]]), np.array([flipped]))[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [48, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("change", CHANGES)
@@ -32,6 +33,7 @@ def test_a_changed_image_is_a_copy(change: str, channels: int, size: int) -> Non
         assert is_copy(other, one, flipped=change == "mirrored"), seed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edge", ["left and top", "right and bottom", "all", "none"])
 def test_a_trimmed_image_is_a_copy(edge: str) -> None:
     """An image that lost 4 % at any side is a copy, though no pixel is where it was; one that lost 20 % is not."""
@@ -53,6 +55,7 @@ def test_a_flipped_image_is_a_copy_only_when_flipped() -> None:
     assert not is_copy(image, image, flipped=True)
 
 
+@pytest.mark.slow
 def test_other_pictures_are_no_copies() -> None:
     """Not one of 276 pairs of scenes, nor of drawn shapes, which are similar, large or tiny."""
     for size in (8, 64):
@@ -87,6 +90,7 @@ def test_images_of_little_detail_must_agree_more_closely() -> None:
     assert is_copy(image[:64, :64], image[:64, 3:67])
 
 
+@pytest.mark.slow
 def test_a_single_object_elsewhere_is_no_copy() -> None:
     """Discs and rings on a plain background, each at another position, are not grouped."""
     images = np.stack([draw_half(kind, seed) for kind in CLASSES for seed in range(24)])
