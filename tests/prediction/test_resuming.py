@@ -245,7 +245,7 @@ def test_killed_and_resumed_is_as_uninterrupted(model_file: Path, copies: Path, 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends signals as POSIX does")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_command_prints_the_command_to_resume(
+def test_stopped_command_prints_the_command_line(
     model_file: Path, copies: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     """Ctrl-C and SIGTERM: exit code 130, the rows stay, and the command that is printed finishes the table."""

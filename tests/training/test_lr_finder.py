@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shlex
 import signal
 from collections.abc import Generator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from convscope.errors import FolderError, RecipeError
 from convscope.plotting.style import to_png
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import ResolvedRecipe, resolve
-from convscope.run import new_run
+from convscope.run import new_run, open_run
 from convscope.training.learner import Learner
 from convscope.training.lr_finder import (
     DIVERGED,
@@ -230,9 +231,10 @@ def test_figure_is_labelled(rates: RangeTest) -> None:
 def test_find_rate_writes_a_table_and_a_figure(
     digits: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, cache: Path
 ) -> None:
-    """And nothing else, into the folder that it returns; the message has the suggestion, and how to train with it."""
+    """And nothing else, into the folder that it returns, with the choices that train with the suggestion."""
     caplog.set_level("INFO", logger="convscope")
-    folder = find_rate(digits, RECIPE, out=tmp_path / "rate", cache=cache)
+    found = find_rate(digits, RECIPE, out=tmp_path / "rate", cache=cache)
+    folder = found.folder
     assert folder == tmp_path / "rate"
     assert sorted(os.listdir(folder)) == FILES
     rows = read(folder / "learning-rate.csv")
@@ -240,10 +242,39 @@ def test_find_rate_writes_a_table_and_a_figure(
     assert [int(row["step"]) for row in rows] == list(range(1, len(rows) + 1))
     smoothed = smooth(np.array([float(row["loss"]) for row in rows]))
     assert [float(row["smoothed"]) for row in rows] == pytest.approx(smoothed.tolist())
-    message = caplog.messages[-1]
-    suggestion = message.partition("suggested learning rate ")[2].partition(",")[0]
-    assert message.endswith(f", the recipe has 0.0001; train with `learning_rate={suggestion}`")
-    assert float(suggestion) > 1e-4
+    suggestion = float(caplog.messages[-1].partition("suggested learning rate ")[2].partition(";")[0])
+    assert caplog.messages[-1].endswith("; the recipe has 0.0001")
+    assert found.choices == RECIPE.with_changes({"learning_rate": suggestion})
+    assert suggestion > 1e-4
+
+
+def test_command_line_prints_the_command_that_trains(
+    cli: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder on standard output; the printed command has every choice, the network and the suggested rate."""
+
+    class Valley(Scripted):
+        losses = tuple(valley())
+
+    monkeypatch.setattr("convscope.training.lr_finder.Learner", Valley)
+    flags = ["--network", "compact", "--filters", "4,8,8", "--image-size", 32, "--sizes", "", "--size-shares", ""]
+    flags += ["--no-flip", "--batch-size", 8, "--validation", 0.25, "--cache", tmp_path / "a cache"]
+    ended = cli("train", photos, *flags, "--find-rate", "--out", tmp_path / "rate")
+    assert (ended.code, ended.out) == (0, f"{tmp_path / 'rate'}\n")
+    words = shlex.split(ended.err.splitlines()[-1].partition("to train with it: convscope ")[2])
+    assert words[:2] == ["train", str(photos)]
+    rate = words[words.index("--learning-rate") + 1]
+    assert f"suggested learning rate {float(rate):.2g};" in ended.err
+    again = cli(*words, "--steps", 3, "--out", tmp_path / "run")
+    assert again.code == 0
+    recipe = open_run(tmp_path / "run").recipe
+    assert (recipe.learning_rate, recipe.network, recipe.filters, recipe.sizes) == (
+        float(rate),
+        "compact",
+        (4, 8, 8),
+        (),
+    )
+    assert (recipe.flip, recipe.batch_size, recipe.validation) == (False, 8, 0.25)
 
 
 def test_a_message_without_a_suggestion(rates: RangeTest) -> None:
@@ -284,7 +315,7 @@ def test_a_wrong_file_of_weights_is_an_error_first(photos: Path, tmp_path: Path)
 def test_no_folder_is_used_twice(photos: Path, here: Path) -> None:
     """Without `out` it is the next number after all runs, and the next training gets the one after."""
     first = new_run(None, recipe=resolve(TINY), data=photos)
-    second = find_rate(photos, TINY)
+    second = find_rate(photos, TINY).folder
     assert (first.path, second) == (Path("runs/1"), Path("runs/2"))
     assert new_run(None, recipe=resolve(TINY), data=photos).path == Path("runs/3")
     assert sorted(os.listdir(here / "runs" / "2")) == FILES

@@ -18,6 +18,7 @@ from convscope.cli import arguments
 from convscope.cli.display import print_message
 from convscope.cli.errors import Command, Commands
 from convscope.cli.exit_codes import UNREADABLE
+from convscope.cli.flags import command_line
 from convscope.cli.options import with_recipe_flags
 from convscope.errors import RunError, optional_imports
 from convscope.formatting import plural
@@ -48,6 +49,7 @@ cache_command = partial(cache_app.command, cls=Command)
 def train(
     data: arguments.Data,
     *,
+    context: typer.Context,
     out: arguments.RunFolder = None,
     recipe: arguments.RecipeFile = None,
     resume: arguments.ResumeRun = False,
@@ -77,7 +79,11 @@ def train(
         with loading_tensorflow():
             from convscope.training.lr_finder import find_rate as find_learning_rate
 
-        print(find_learning_rate(data, changed, out=out, cache=cache))
+        found = find_learning_rate(data, changed, out=out, cache=cache)
+        if found.choices is not None:
+            arguments_to_train = {"data": data, "choices": found.choices, "cache": cache}
+            print_message(f"to train with it: {command_line(context, arguments_to_train)}")
+        print(found.folder)
         return
 
     with loading_tensorflow():

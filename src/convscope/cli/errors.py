@@ -27,7 +27,7 @@ from typer.core import TyperCommand, TyperGroup
 import convscope
 from convscope.cli.display import print_message, show_messages
 from convscope.cli.exit_codes import BUG, ERROR, STOPPED
-from convscope.cli.flags import command_to_resume, name_flags
+from convscope.cli.flags import command_line, name_flags
 from convscope.cli.output import OutputError, marked_output_errors
 from convscope.errors import ConvscopeError, Interrupted, optional_imports
 from convscope.formatting import printable, printable_lines
@@ -91,13 +91,15 @@ def report_end(error: BaseException, context: Any) -> int:
             print_message("stopped")
             return STOPPED
         case Interrupted():
-            resume = command_to_resume(context, error.resume)
+            resume = command_line(context, error.resume)
             _print_lines({"stopped": error.position, "saved": error.saved, "resume": resume})
             return STOPPED
         case OutputError() if isinstance(error.error, BrokenPipeError):
             return 0
         case OutputError():
             shown: ConvscopeError | None = _cannot_write("standard output", error.error)
+        case BrokenPipeError() if any(place.is_fifo() for place in _places(context.params)):
+            return 0  # a named pipe at --out whose reader has seen enough
         case OSError():
             shown = describe_os_error(error, _places(context.params))
         case _:

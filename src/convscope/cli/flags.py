@@ -39,7 +39,7 @@ def name_flags(text: str, command: Any) -> str:
     return PARAMETER.sub(replace, text)
 
 
-def command_to_resume(context: Any, arguments: Mapping[str, Any]) -> str:
+def command_line(context: Any, arguments: Mapping[str, Any]) -> str:
     """The command that calls the running command's function with `arguments`, quoted for a shell.
 
     Positional arguments come first. None is left out; True is a flag, False its `--no-` form where there is one; the
@@ -48,7 +48,7 @@ def command_to_resume(context: Any, arguments: Mapping[str, Any]) -> str:
 
     Args:
         context: the Typer context of the running command.
-        arguments: by the names of the function's parameters, as in `Interrupted.resume`.
+        arguments: by the names of the function's parameters, such as `Interrupted.resume`.
     """
     parameters = {parameter.name: parameter for parameter in context.command.params}
     positional: dict[str, list[str]] = {name: [] for name in parameters}

@@ -58,14 +58,28 @@ class RangeTest:
     suggestion: float | None
 
 
-def find_rate(data: Path, recipe: Recipe | None = None, *, out: Path | None = None, cache: Path | None = None) -> Path:
+@dataclass(frozen=True, slots=True)
+class FoundRate:
+    """The files of a range test, and how to train with what it suggests.
+
+    Attributes:
+        folder: has `learning-rate.csv` and `learning-rate.png`.
+        choices: those of the user, with the network that was chosen and the suggested learning rate; None where the
+            losses are too noisy to suggest one.
+    """
+
+    folder: Path
+    choices: Recipe | None
+
+
+def find_rate(
+    data: Path, recipe: Recipe | None = None, *, out: Path | None = None, cache: Path | None = None
+) -> FoundRate:
     """Suggest a learning rate for a folder of images; the losses that it is read off become a table and a figure.
 
     Args:
         data, recipe, cache: as `train` takes them.
         out: a new folder for the two files; None: the next free `runs/N`.
-
-    Returns: the folder.
 
     Raises:
         FolderError, CacheError, RecipeError, RunError: it cannot start, or `out` cannot be written.
@@ -86,7 +100,10 @@ def find_rate(data: Path, recipe: Recipe | None = None, *, out: Path | None = No
         write_table(folder / "learning-rate.csv", ["step", "learning_rate", "loss", "smoothed"], rows)
         save_figure(figure, folder / "learning-rate.png")
     logger.info(describe_range_test(test, chosen=resolved.learning_rate))
-    return folder
+    if test.suggestion is None:
+        return FoundRate(folder, None)
+    rate = float(f"{test.suggestion:.2g}")
+    return FoundRate(folder, choices.with_changes({"network": resolved.network, "learning_rate": rate}))
 
 
 def run_range_test(learner: Learner) -> RangeTest:
@@ -201,11 +218,11 @@ def _mark_suggestion(axes: Axes, test: RangeTest, suggestion: float) -> None:
 
 
 def describe_range_test(test: RangeTest, *, chosen: float) -> str:
-    """The suggestion as a message, beside the recipe's learning rate, and how to train with it."""
+    """The suggestion as a message, beside the recipe's learning rate."""
     if test.suggestion is None:
         return (
             f"the losses are too noisy to suggest a rate; the recipe has {chosen:g}."
             " A larger `batch_size` may show more"
         )
     suggestion = f"{test.suggestion:.2g}"
-    return f"suggested learning rate {suggestion}, the recipe has {chosen:g}; train with `learning_rate={suggestion}`"
+    return f"suggested learning rate {suggestion}; the recipe has {chosen:g}"
