@@ -15,7 +15,6 @@ from convscope.datasets.cache import explain_os_errors
 from convscope.errors import MissingExtra
 from convscope.files import staged_folder
 
-SIZE = 8
 MAX_VALUE = 16
 
 
