@@ -15,7 +15,7 @@ from pathlib import Path
 
 from convscope.datasets.listing import list_folder
 from convscope.environment import available_cores, describe_environment
-from convscope.images.decoding import InputSpec, decode_file, decode_files
+from convscope.images.decoder_pool import InputSpec, decode_file, decode_files
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"

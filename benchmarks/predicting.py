@@ -150,7 +150,7 @@ def time_predict_in_turns(run: Path, photos: Path) -> Facts:
 def time_decoding(run: Path, photos: Path) -> Facts:
     """Our decoding alone."""
     from convscope.bundle.bundle import open_bundle
-    from convscope.images.decoding import decode_files
+    from convscope.images.decoder_pool import decode_files
 
     paths, square = list_photos(photos), open_bundle(run).square
     started = time.perf_counter()
@@ -175,7 +175,7 @@ def time_batches(bundle: Any, photos: Path, *, at_once: int) -> Facts:
     """Inference on images in memory."""
     import numpy as np
 
-    from convscope.images.decoding import decode_files
+    from convscope.images.decoder_pool import decode_files
 
     decoded = decode_files(list_photos(photos), bundle.square)
     images = np.stack([each.image for each in decoded if each.image is not None])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from convscope.bundle.introspection import open_introspection
 from convscope.files import read_table
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 from convscope.plotting.style import save_figure
 from convscope.run import Run
 

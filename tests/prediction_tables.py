@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tiny_model import TinyModel
 
-from convscope.images.decoding import InputSpec, decode_file
-from convscope.images.reading import read_image
+from convscope.images.decoder_pool import InputSpec, decode_file
+from convscope.images.image_reader import read_image
 
 CLASSES = ("ring", 'a, "b"', "狗")  # not in alphabetical order: a model's classes need not be
 SQUARE = InputSpec(8, "pad")

@@ -16,7 +16,7 @@ from convscope.bundle.bundle import NEIGHBOURS_FILE
 from convscope.bundle.neighbour_selection import build_neighbour_index
 from convscope.datasets.dataset import open_dataset, write_samples
 from convscope.files import write_atomic
-from convscope.images.decoding import InputSpec
+from convscope.images.decoder_pool import InputSpec
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import resolve
 from convscope.run import Run, new_run

@@ -31,12 +31,12 @@ _MODULE_OF = {
     "Shard": "convscope.prediction.provenance",  # one of N equal shares of the images to predict
     "ServiceSettings": "convscope.serving.settings",  # queue, deadline, API key, CORS origin
     # their steps, for your own programs
-    "read_image": "convscope.images.reading",  # file or bytes -> uint8 array
+    "read_image": "convscope.images.image_reader",  # file or bytes -> uint8 array
     "Dataset": "convscope.datasets.dataset",  # images decoded, grouped and split
     "open_dataset": "convscope.datasets.dataset",  # folder of images -> Dataset
     "resolve": "convscope.recipe.resolved",  # Recipe -> ResolvedRecipe
     "Learner": "convscope.training.learner",  # a training, one step at a time
-    "save_bundle": "convscope.training.saving",  # Learner -> model
+    "save_bundle": "convscope.training.bundle_export",  # Learner -> model
     "configure_tensorflow": "convscope.networks.framework_setup",  # once, before a process trains
     "open_run": "convscope.run",  # path -> Run
     "Bundle": "convscope.bundle.bundle",  # a model: ONNX graph and metadata

@@ -13,7 +13,7 @@ from tiny_model import SMALL, random_model, write_onnx
 from convscope.bundle.bundle import open_bundle
 from convscope.bundle.model_file import MAX_BYTES
 from convscope.errors import BundleError
-from convscope.images.decoding import InputSpec
+from convscope.images.decoder_pool import InputSpec
 
 CLASSES = ("狗", 'a, "b"\n<c>', "cat")
 

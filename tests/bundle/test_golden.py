@@ -12,7 +12,7 @@ from tiny_model import random_model
 from convscope.bundle.bundle import GOLDEN_KEY, open_bundle
 from convscope.bundle.golden import NUM_IMAGES, GoldenImages, draw_golden
 from convscope.errors import BundleError
-from convscope.images.decoding import InputSpec
+from convscope.images.decoder_pool import InputSpec
 
 CLASSES = ("a", "b", "c")
 

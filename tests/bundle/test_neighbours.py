@@ -25,8 +25,8 @@ from convscope.bundle.neighbour_selection import HEADER_BYTES, balanced_order, b
 from convscope.bundle.neighbours import DEFAULT_NEIGHBOURS, NeighbourIndex, has_neighbours, open_neighbours
 from convscope.datasets.dataset import Dataset, open_dataset
 from convscope.errors import BundleError, RecipeError
-from convscope.images.decoding import InputSpec
-from convscope.images.reading import read_image
+from convscope.images.decoder_pool import InputSpec
+from convscope.images.image_reader import read_image
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import resolve
 

@@ -16,7 +16,7 @@ from convscope.bundle.bundle import GOLDEN_KEY
 from convscope.bundle.golden import draw_golden
 from convscope.bundle.verification import verify
 from convscope.errors import BundleError
-from convscope.images.decoding import InputSpec
+from convscope.images.decoder_pool import InputSpec
 from convscope.run import Run
 
 CLASSES = ("a", "b", "c")

@@ -22,8 +22,8 @@ from stranger import Stranger
 
 from convscope.datasets.cache import Cache, cache_folder, clear_caches, fingerprint, list_caches, open_cache
 from convscope.errors import CacheError
-from convscope.images.decoding import InputSpec
-from convscope.images.reading import read_image
+from convscope.images.decoder_pool import InputSpec
+from convscope.images.image_reader import read_image
 
 SOURCE = Path(__file__).parents[2] / "src"
 OLD = Path(__file__).parents[1] / "old"
@@ -199,7 +199,7 @@ OPEN = """
 import sys
 from pathlib import Path
 from convscope.datasets.cache import open_cache
-from convscope.images.decoding import InputSpec
+from convscope.images.decoder_pool import InputSpec
 folder, base, times, go = sys.argv[1:]
 while go and not Path(go).exists():
     pass

@@ -25,7 +25,7 @@ from convscope.datasets.dataset import (
 from convscope.datasets.listing import list_folder
 from convscope.datasets.splits import Sample
 from convscope.errors import FolderError, RunError
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import ResolvedRecipe, resolve
 

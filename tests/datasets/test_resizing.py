@@ -13,7 +13,7 @@ from sample_images import write_folder
 from convscope.datasets.cache import Cache, open_cache
 from convscope.datasets.resizing import CHUNK_PIXELS, resize_images
 from convscope.errors import CacheError
-from convscope.images.decoding import InputSpec
+from convscope.images.decoder_pool import InputSpec
 
 CHUNK = CHUNK_PIXELS // 64**2  # images of 64 pixels that are resized at once
 

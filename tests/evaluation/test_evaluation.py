@@ -26,7 +26,7 @@ from convscope.evaluation.evaluation import evaluate
 from convscope.evaluation.text_report import describe
 from convscope.files import read_table
 from convscope.formatting import plural
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 from convscope.run import Run
 from convscope.statistics.intervals import wilson_interval
 

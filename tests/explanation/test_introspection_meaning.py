@@ -32,8 +32,8 @@ def inside(trained: Run) -> Introspection:
 
 def save_untrained(halves: Path, folder: Path, *, seed: int, channels: int = 3) -> Introspection:
     """A network of the shape of `trained` with its initial weights, saved and opened; and its weights file."""
+    from convscope.training.bundle_export import save_bundle
     from convscope.training.learner import Learner
-    from convscope.training.saving import save_bundle
 
     recipe = Recipe(
         network="classic", image_size=SIZE, channels=channels, filters=(8, 16), dense_units=32, steps=1, seed=seed

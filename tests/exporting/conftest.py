@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from halves import CLASSES, draw_half
 
-from convscope.exporting.conversion_client import ConversionJob, Format
+from convscope.exporting.conversion_client import ConversionJob
+from convscope.exporting.formats import Format
 from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 

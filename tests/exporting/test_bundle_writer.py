@@ -21,7 +21,7 @@ from convscope.datasets.dataset import open_dataset
 from convscope.errors import BundleError
 from convscope.evaluation.evaluation import evaluate
 from convscope.files import read_json, read_table
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 from convscope.recipe.recipe import Recipe
 from convscope.run import Run
 

@@ -14,7 +14,8 @@ import pytest
 from tiny_model import SMALL, random_model
 
 from convscope.errors import ExportError
-from convscope.exporting.conversion_client import FORMATS, ConversionClient, ConversionJob
+from convscope.exporting.conversion_client import ConversionClient, ConversionJob
+from convscope.exporting.formats import FORMATS
 
 IMAGES = np.random.default_rng(4).integers(256, size=(20, *SMALL.shape), dtype=np.uint8)
 

@@ -22,8 +22,8 @@ from convscope.bundle.bundle import open_bundle
 from convscope.bundle.verification import verify
 from convscope.datasets.dataset import read_samples, write_samples
 from convscope.errors import BundleError, ExportError, MissingExtra
-from convscope.exporting.conversion_client import FORMATS, Format
 from convscope.exporting.exporting import Export, export
+from convscope.exporting.formats import FORMATS, Format
 from convscope.exporting.quantization import set_metadata
 from convscope.files import read_json, write_json
 from convscope.prediction.prediction import predict

@@ -1,4 +1,4 @@
-"""exporting/savedmodel.py: TensorFlow decodes and fits an image file as `images/reading.py` does."""
+"""exporting/savedmodel.py: TensorFlow decodes and fits an image file as `images/image_reader.py` does."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from sample_images import NOISE_IMAGE, VARIED, animation, draw, encode, palette, png_16_bit, tagged
 
-from convscope.images.decoding import InputSpec
-from convscope.images.reading import read_image
-from convscope.recipe.values import Fit
+from convscope.images.decoder_pool import InputSpec
+from convscope.images.image_reader import read_image
+from convscope.recipe.validation import Fit
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 

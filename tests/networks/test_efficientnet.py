@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from convscope.errors import ConvscopeError, MissingExtra, RecipeError
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 from convscope.networks import efficientnet
 from convscope.networks.catalog import read_weights, submodel
 from convscope.networks.efficientnet import STAGES, efficientnet_lite0, has_imagenet_weights, read_imagenet_weights

@@ -18,7 +18,7 @@ from tiny_model import TinyModel
 
 from convscope.bundle.bundle import Bundle, open_bundle
 from convscope.errors import BundleError
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 from convscope.prediction.inference import BATCH_IMAGES, Prediction, Predictor, open_for_inference, predict_files
 
 

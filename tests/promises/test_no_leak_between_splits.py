@@ -17,7 +17,7 @@ from convscope.datasets.dataset import Dataset, near_duplicate_groups, open_data
 from convscope.datasets.splits import Sample, assign_splits
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import resolve
-from convscope.recipe.values import Fit
+from convscope.recipe.validation import Fit
 
 RECIPE = resolve(Recipe(network="classic", image_size=8, filters=(4,), validation=0.2, test=0.2))
 TEXT = st.sampled_from("abcdef")

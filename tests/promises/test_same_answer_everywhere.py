@@ -23,7 +23,7 @@ from convscope.prediction.prediction import predict
 from convscope.recipe.defaults import EFFICIENTNET
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import ResolvedRecipe, resolve
-from convscope.recipe.values import Fit
+from convscope.recipe.validation import Fit
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from served import serving
 
 from convscope.bundle.introspection import Introspection, open_introspection
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 from convscope.plotting.heatmap import plot_heatmap
 from convscope.serving.service import open_service
 from convscope.serving.settings import ServiceSettings

@@ -21,7 +21,7 @@ from convscope.recipe.defaults import (
     describe_networks,
 )
 from convscope.recipe.recipe import Recipe, field_types
-from convscope.recipe.values import Fit, Optimizer, PrecisionChoice, Schedule
+from convscope.recipe.validation import Fit, Optimizer, PrecisionChoice, Schedule
 
 NETWORKS: dict[str, Kind] = {
     "classic": "classic",

@@ -14,7 +14,7 @@ from PIL import Image
 from sample_images import encode
 from served import Served, photo, slow_photo
 
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 
 COLOURS = ("red", "green", "blue")
 

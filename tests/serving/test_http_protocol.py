@@ -18,7 +18,7 @@ import uvicorn
 from served import connect, photo, read_all, send_slowly, serving
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 from convscope.serving import http_protocol
 from convscope.serving.http_protocol import Server, TimeoutProtocol
 from convscope.serving.service import open_service

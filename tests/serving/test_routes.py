@@ -17,9 +17,9 @@ from tiny_model import COLOURS, colour_model
 
 from convscope.bundle.bundle import NEIGHBOURS_FILE, Bundle, check_finite, open_bundle
 from convscope.bundle.introspection import Introspection
-from convscope.drawing import data_uri, filter_grid, overlay, png_bytes
 from convscope.errors import BundleError
-from convscope.images.reading import read_image
+from convscope.image_rendering import data_uri, filter_grid, overlay, png_bytes
+from convscope.images.image_reader import read_image
 from convscope.serving.service import open_service
 from convscope.serving.settings import ServiceSettings
 

@@ -12,7 +12,7 @@ from sample_images import VARIED
 from served import photo
 
 from convscope.bundle.bundle import open_bundle
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 
 PREDICT = "/v1/models/colours:predict"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,48 +11,29 @@ from hypothesis import strategies as st
 
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import resolve
-from convscope.recipe.values import Schedule
+from convscope.recipe.validation import Schedule
+from convscope.training.learning_rate_schedule import learning_rate
 from convscope.training.plan import Plan, image_sizes
 
 
-def make(num_steps: int = 100, schedule: Schedule = "one-cycle", warmup: float = 0.15) -> Plan:
+def make(num_steps: int = 100, schedule: Schedule = "one-cycle") -> Plan:
     """Half of the steps at 16 pixels, a quarter at 24, a quarter at 32; a peak of 0.5."""
     return Plan(
         num_steps=num_steps,
         steps_per_epoch=10,
         schedule=schedule,
         peak=0.5,
-        warmup=warmup,
         sizes=(16, 24, 32),
         shares=(0.5, 0.25, 0.25),
     )
 
 
-def test_constant_is_constant() -> None:
-    """The same rate at the first, the last, and any later step."""
-    assert {make(schedule="constant").learning_rate(step) for step in (0, 50, 99, 1000)} == {0.5}
-
-
-def test_one_cycle_is_linear_warm_up_and_linear_decay() -> None:
-    """From nearly 0 to the peak in the warm-up's share of the steps, then to nearly 0, by equal differences."""
-    rates = [make().learning_rate(step) for step in range(100)]
-    assert max(rates) == pytest.approx(0.5, rel=0.05)
-    assert rates.index(max(rates)) in (14, 15)
-    up = [after - before for before, after in pairwise(rates[:15])]
-    down = [after - before for before, after in pairwise(rates[15:])]
-    assert up == pytest.approx([0.5 / 15] * 14)
-    assert down == pytest.approx([-0.5 / 85] * 84)
-    assert 0 < rates[0] <= 0.5 / 15
-    assert 0 < rates[-1] <= 0.5 / 85
-
-
-@given(st.integers(1, 5000), st.floats(0.01, 0.9))
-def test_rates_are_positive_and_at_most_the_peak(num_steps: int, warmup: float) -> None:
-    """At any number of steps; beyond the last one the rate is 0."""
-    plan = make(num_steps, warmup=warmup)
-    assert all(0 < plan.learning_rate(step) <= 0.5 for step in {0, num_steps // 2, num_steps - 1})
-    assert plan.learning_rate(num_steps) == 0
-    assert plan.learning_rate(num_steps + 100) == 0
+def test_learning_rate_of_a_step_is_that_of_its_middle() -> None:
+    """Steps count from 0; after the last one the rate is 0."""
+    assert make().learning_rate(0) == learning_rate("one-cycle", 0.5, position=0.005)
+    assert make().learning_rate(99) == learning_rate("one-cycle", 0.5, position=0.995)
+    assert make().learning_rate(100) == 0
+    assert make(schedule="constant").learning_rate(1000) == 0.5
 
 
 def test_each_size_has_its_share() -> None:

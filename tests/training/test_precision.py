@@ -14,10 +14,10 @@ from convscope.datasets.dataset import open_dataset
 from convscope.networks.catalog import build_network, read_weights, set_weights
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import resolve
-from convscope.recipe.values import Precision
+from convscope.recipe.validation import Precision
 from convscope.training import precision
+from convscope.training.bundle_export import save_bundle
 from convscope.training.precision import choose_precision, has_bfloat16, measure_operations, measure_rates
-from convscope.training.saving import save_bundle
 
 pytestmark = pytest.mark.tensorflow
 

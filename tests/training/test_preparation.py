@@ -13,7 +13,7 @@ from convscope.errors import FolderError, RecipeError
 from convscope.recipe.defaults import EFFICIENTNET
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import resolve
-from convscope.recipe.values import Precision
+from convscope.recipe.validation import Precision
 from convscope.training import preparation
 from convscope.training.preparation import list_images, open_images, resolve_recipe
 

@@ -14,8 +14,8 @@ import onnxruntime
 from convscope.bundle.golden import GoldenImages
 from convscope.bundle.model_file import find_model, read_description, read_model, start_session
 from convscope.errors import BundleError
-from convscope.images.decoding import InputSpec
-from convscope.recipe.values import Fit
+from convscope.images.decoder_pool import InputSpec
+from convscope.recipe.validation import Fit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

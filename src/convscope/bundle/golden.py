@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from convscope.drawing import png_bytes
 from convscope.errors import ImageRefused
-from convscope.images.decoding import InputSpec
-from convscope.images.reading import read_image
+from convscope.image_rendering import png_bytes
+from convscope.images.decoder_pool import InputSpec
+from convscope.images.image_reader import read_image
 from convscope.randomness import generator
 
 if TYPE_CHECKING:

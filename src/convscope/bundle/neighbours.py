@@ -24,7 +24,7 @@ from convscope.bundle.neighbour_selection import PICTURE_SIDE
 from convscope.errors import BundleError, ImageRefused, RecipeError
 from convscope.files import hash_file
 from convscope.formatting import plural
-from convscope.images.reading import decoding_work, read_image
+from convscope.images.image_reader import decoding_work, read_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,8 +23,8 @@ import PIL
 from convscope.datasets.near_duplicates.perceptual_hash import group_near_duplicates, perceptual_hashes
 from convscope.errors import CacheError, RunError
 from convscope.files import hash_file, read_json, read_table, remove_leftovers, staged_folder, write_json, write_table
-from convscope.images.decoding import InputSpec, decode_files
-from convscope.images.reading import READING_VERSION
+from convscope.images.decoder_pool import InputSpec, decode_files
+from convscope.images.image_reader import READING_VERSION
 from convscope.progress import progress
 
 if TYPE_CHECKING:

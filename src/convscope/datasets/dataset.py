@@ -18,7 +18,7 @@ from convscope.datasets.listing import Listing, list_folder
 from convscope.datasets.splits import Sample, assign_splits
 from convscope.errors import FolderError, RunError
 from convscope.files import read_table, write_table
-from convscope.images.decoding import InputSpec
+from convscope.images.decoder_pool import InputSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convscope.images.reading import SUFFIXES
+from convscope.images.image_reader import SUFFIXES
 
 HIDDEN_PREFIXES = (".", "__MACOSX", "@eaDir")  # also copies and thumbnails that macOS and Synology leave beside photos
 

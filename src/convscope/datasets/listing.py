@@ -18,7 +18,7 @@ from typing import Final, Literal
 from convscope.datasets.folder_walk import FolderWalk
 from convscope.errors import FolderError
 from convscope.formatting import plural, printable
-from convscope.images.reading import CONVERTIBLE_SUFFIXES, SUFFIXES
+from convscope.images.image_reader import CONVERTIBLE_SUFFIXES, SUFFIXES
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")

@@ -13,7 +13,7 @@ from convscope.bundle.bundle import Bundle
 from convscope.datasets.dataset import read_samples
 from convscope.errors import FolderError
 from convscope.evaluation.labelled_images import image_root
-from convscope.images.decoding import decode_file
+from convscope.images.decoder_pool import decode_file
 from convscope.run import Run
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from convscope.explanation.photos import Photo
 from convscope.explanation.report import ReportFigure, Section
 from convscope.files import read_table
 from convscope.formatting import plural
-from convscope.images.decoding import InputSpec, decode_files
+from convscope.images.decoder_pool import InputSpec, decode_files
 from convscope.plotting.channels import plot_activations, plot_filters
 from convscope.plotting.confusion import plot_confusion
 from convscope.plotting.heatmap import plot_heatmap

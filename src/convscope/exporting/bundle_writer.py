@@ -34,7 +34,7 @@ from convscope.datasets.memory_map import RowReader
 from convscope.errors import BundleError
 from convscope.exporting.onnx_graphs import introspection_graph, metadata_of, prediction_graph, to_bytes
 from convscope.files import explain_write_errors, staged_folder, write_atomic, write_json
-from convscope.images.decoding import InputSpec
+from convscope.images.decoder_pool import InputSpec
 from convscope.networks.catalog import convolution_names, read_weights
 from convscope.networks.hirescam import block_names
 from convscope.statistics.intervals import wilson_interval

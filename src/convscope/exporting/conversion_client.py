@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from convscope.errors import ExportError
+from convscope.exporting.formats import FORMATS, Format
 from convscope.worker_process import Message, WorkerFailed, WorkerProcess
 
 if TYPE_CHECKING:
@@ -22,34 +23,7 @@ if TYPE_CHECKING:
 
     Probabilities = NDArray[np.float32]
 
-Format = Literal["onnx-int8", "litert", "litert-int8", "savedmodel"]
 WORKER = "convscope.exporting.conversion_worker"
-
-
-@dataclass(frozen=True, slots=True)
-class ExportFormat:
-    """What is particular to a format.
-
-    Attributes:
-        file: the name of the file, or folder, that the model is written to.
-        modules: the Python modules that write it.
-        calibration_passes: how often the converter reads each calibration image.
-        reads_files: whether the exported model itself can decode image files.
-    """
-
-    file: str
-    modules: tuple[str, ...]
-    calibration_passes: int = 0
-    reads_files: bool = False
-
-
-FORMATS: dict[Format, ExportFormat] = {
-    "onnx-int8": ExportFormat("model.onnx", ("onnx",), calibration_passes=3),
-    "litert": ExportFormat("model.tflite", ("tensorflow", "keras")),
-    "litert-int8": ExportFormat("model.tflite", ("tensorflow", "keras"), calibration_passes=1),
-    # TensorFlow Serving wants each version of a model in a folder whose name is its number
-    "savedmodel": ExportFormat("1", ("tensorflow", "keras"), reads_files=True),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

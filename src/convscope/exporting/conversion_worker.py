@@ -9,7 +9,7 @@ import numpy as np
 
 from convscope.errors import ConvscopeError, ImageRefused
 from convscope.exporting.conversion_client import ConversionJob, ConvertedModel
-from convscope.images.reading import read_bytes
+from convscope.images.image_reader import read_bytes
 from convscope.worker_process import Message, Reply
 
 

@@ -22,8 +22,9 @@ from convscope.bundle.golden import GoldenImages
 from convscope.bundle.model_file import METADATA_KEY
 from convscope.environment import library_versions
 from convscope.errors import ExportError, MissingExtra, RunError
-from convscope.exporting.conversion_client import FORMATS, ConversionClient, ConversionJob, Format
-from convscope.exporting.export_data import open_export_data
+from convscope.exporting.conversion_client import ConversionClient, ConversionJob
+from convscope.exporting.export_images import open_export_data
+from convscope.exporting.formats import FORMATS, Format
 from convscope.exporting.parity import Parity, measure_parity
 from convscope.exporting.quantization import TOLERANCE, set_metadata
 from convscope.files import explain_write_errors, read_json, staged_folder, write_atomic, write_json

@@ -15,8 +15,9 @@ from convscope.bundle.bundle import Bundle
 from convscope.bundle.golden import GoldenImages
 from convscope.datasets.batches import evaluation_batches
 from convscope.errors import ExportError
-from convscope.exporting.conversion_client import FORMATS, ConversionClient
-from convscope.exporting.export_data import ExportData
+from convscope.exporting.conversion_client import ConversionClient
+from convscope.exporting.export_images import ExportData
+from convscope.exporting.formats import FORMATS
 from convscope.formatting import plural
 from convscope.progress import progress
 from convscope.randomness import generator

@@ -18,7 +18,7 @@ from convscope.networks.efficientnet import efficientnet_lite0
 from convscope.networks.frameworks import keras, keras_defaults
 from convscope.randomness import draw_seed
 from convscope.recipe.defaults import EFFICIENTNET, KERAS
-from convscope.recipe.values import Precision
+from convscope.recipe.validation import Precision
 
 if TYPE_CHECKING:
     import numpy as np

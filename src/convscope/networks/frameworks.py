@@ -14,7 +14,7 @@ from typing import Any
 
 from convscope.errors import ConvscopeError, MissingExtra
 from convscope.networks.framework_setup import environment_variables, quiet_stderr, without_garbage_collection
-from convscope.recipe.values import Precision
+from convscope.recipe.validation import Precision
 
 
 def _load() -> tuple[Any, Any]:

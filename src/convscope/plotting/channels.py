@@ -9,8 +9,8 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import Normalize
 
-from convscope.drawing import tile_grid
 from convscope.formatting import printable
+from convscope.image_rendering import tile_grid
 from convscope.plotting.style import GREY, NotebookFigure, add_colorbar, styled
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-from convscope.drawing import HEAT, heat_layer, heat_scale, overlay
 from convscope.formatting import printable
+from convscope.image_rendering import HEAT, heat_layer, heat_scale, overlay
 from convscope.plotting.style import NotebookFigure, add_colorbar, show_image, styled, to_displayable
 
 if TYPE_CHECKING:

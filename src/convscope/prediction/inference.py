@@ -22,7 +22,7 @@ import numpy as np
 from convscope.bundle.bundle import Bundle, open_bundle
 from convscope.bundle.neighbours import Neighbour
 from convscope.environment import available_cores
-from convscope.images.decoding import DecodedFile, decode_files
+from convscope.images.decoder_pool import DecodedFile, decode_files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -26,7 +26,7 @@ from convscope.recipe.defaults import (
     kind_of,
 )
 from convscope.recipe.toml import format_toml, parse_toml
-from convscope.recipe.values import (
+from convscope.recipe.validation import (
     LENGTHS,
     Fit,
     Optimizer,

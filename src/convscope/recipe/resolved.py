@@ -15,7 +15,7 @@ from convscope.errors import RecipeError
 from convscope.recipe.defaults import AUTO, DEFAULT_EPOCHS, Kind, complete, kind_of
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.toml import format_toml
-from convscope.recipe.values import LENGTHS, Fit, LengthUnit, Optimizer, Precision, Schedule, check_values
+from convscope.recipe.validation import LENGTHS, Fit, LengthUnit, Optimizer, Precision, Schedule, check_values
 
 # a recipe.toml in which no length was saved is from a time when these were the defaults
 OLD_DEFAULT_EPOCHS: Mapping[Kind, int] = {"classic": 20, "compact": 20, "pretrained": 3, "custom": 20}

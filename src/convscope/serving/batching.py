@@ -22,7 +22,7 @@ import numpy as np
 from convscope.bundle.bundle import Bundle
 from convscope.environment import available_cores
 from convscope.errors import BundleError, ImageRefused
-from convscope.images.reading import decoding_work, read_image
+from convscope.images.image_reader import decoding_work, read_image
 from convscope.serving.http_errors import HTTPError
 from convscope.serving.latency_model import LatencyModel
 from convscope.serving.worker_pool import ImageFunction, Job, WorkerPool

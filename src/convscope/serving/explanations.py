@@ -9,7 +9,7 @@ import numpy as np
 
 from convscope.bundle.introspection import Introspection
 from convscope.bundle.neighbours import NeighbourIndex
-from convscope.drawing import activation_grid, data_uri, heat_layer, overlay, png_bytes
+from convscope.image_rendering import activation_grid, data_uri, heat_layer, overlay, png_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,8 +10,8 @@ from typing import Any
 from convscope.bundle.bundle import INSIDE_FILE, WEIGHTS_FILE, Bundle, open_bundle
 from convscope.bundle.introspection import Introspection, open_introspection
 from convscope.bundle.neighbours import NeighbourIndex, has_neighbours, open_neighbours
-from convscope.drawing import data_uri, filter_grid, png_bytes
 from convscope.errors import BundleError
+from convscope.image_rendering import data_uri, filter_grid, png_bytes
 from convscope.serving.batching import Batcher
 from convscope.serving.http_errors import HTTPError
 from convscope.serving.metrics import ServiceMetrics

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
+CHECKPOINT_SECONDS = 60.0  # between epochs: the most that a kill can cost. Saving takes 0.1 s for 2 million weights
 NUM_KEPT = 2
 ARRAYS, FACTS, MANIFEST = "arrays.safetensors", "facts.json", "manifest.json"
 

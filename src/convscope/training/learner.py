@@ -29,7 +29,6 @@ from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import ResolvedRecipe
 from convscope.signals import stop_requests
 from convscope.training.checkpoint import Checkpoint
-from convscope.training.evaluator import Evaluator, ResizedImages
 from convscope.training.history import Epoch, best_epoch, has_converged
 from convscope.training.linear_probe import fit_linear_probe
 from convscope.training.optimizer import make_optimizer
@@ -37,6 +36,7 @@ from convscope.training.plan import Plan, make_plan, order_images
 from convscope.training.preparation import list_images, resolve_recipe
 from convscope.training.state import TrainingState
 from convscope.training.step import Tally, make_training_step
+from convscope.training.validation import Evaluator, ResizedImages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,7 +19,7 @@ from convscope.files import explain_write_errors, make_numbered_folder, write_ta
 from convscope.plotting.style import BLUE, GREY, RED, NotebookFigure, save_figure, styled
 from convscope.progress import progress
 from convscope.recipe.recipe import Recipe
-from convscope.recipe.values import Schedule
+from convscope.recipe.validation import Schedule
 from convscope.run import RUNS, check_free
 from convscope.signals import stop_requests
 from convscope.training.learner import Learner

@@ -8,9 +8,8 @@ from typing import Self
 from convscope.datasets.batches import BatchOrder
 from convscope.datasets.dataset import Dataset
 from convscope.recipe.resolved import ResolvedRecipe
-from convscope.recipe.values import Schedule
-
-WARMUP = 0.15  # share of the steps in which one-cycle's learning rate rises
+from convscope.recipe.validation import Schedule
+from convscope.training.learning_rate_schedule import learning_rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +19,8 @@ class Plan:
     Attributes:
         num_steps: optimisation steps in all; 0 where they are not measured yet.
         steps_per_epoch: full batches in one pass over the training images.
-        schedule: `constant`, or `one-cycle`: linear warm-up to the peak, then linear decay to 0 (Smith and Topin,
-            2017, arXiv 1708.07120).
+        schedule: of the learning rate.
         peak: the highest learning rate.
-        warmup: share of the steps in which the learning rate rises.
         sizes: image sizes in pixels, in the order of their use; the last is that of the finished network.
         shares: share of the steps at each size; they add up to 1.
     """
@@ -32,7 +29,6 @@ class Plan:
     steps_per_epoch: int
     schedule: Schedule
     peak: float
-    warmup: float
     sizes: tuple[int, ...]
     shares: tuple[float, ...]
 
@@ -42,12 +38,7 @@ class Plan:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0."""
-        if self.schedule == "constant":
-            return self.peak
-        position = (step + 0.5) / self.num_steps
-        if position < self.warmup:
-            return self.peak * position / self.warmup
-        return self.peak * max(1 - position, 0.0) / (1 - self.warmup)
+        return learning_rate(self.schedule, self.peak, position=(step + 0.5) / max(self.num_steps, 1))
 
     def image_size(self, step: int) -> int:
         """The image size of step `step`, counted from 0, in pixels."""
@@ -78,7 +69,6 @@ def make_plan(recipe: ResolvedRecipe, dataset: Dataset) -> Plan:
         steps_per_epoch=steps_per_epoch,
         schedule=recipe.schedule,
         peak=recipe.learning_rate,
-        warmup=WARMUP,
         sizes=tuple(size for size, _ in sizes),
         shares=tuple(share for _, share in sizes),
     )

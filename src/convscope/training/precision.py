@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convscope.networks.frameworks import tf
-from convscope.recipe.values import Precision, PrecisionChoice
+from convscope.recipe.validation import Precision, PrecisionChoice
 
 CPU_FLAGS = ("avx512_bf16", "amx_bf16")  # Linux's names for the instructions that TensorFlow's kernels use
 TIMING_SECONDS = 0.8

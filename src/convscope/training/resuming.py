@@ -13,7 +13,7 @@ from convscope.formatting import plural
 from convscope.recipe.defaults import AUTO
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import Length, ResolvedRecipe
-from convscope.recipe.values import LENGTHS
+from convscope.recipe.validation import LENGTHS
 from convscope.run import Run
 from convscope.training.checkpoint import Checkpoint, load_checkpoint
 

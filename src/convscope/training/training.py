@@ -22,18 +22,16 @@ from convscope.recipe.recipe import Recipe
 from convscope.run import Run, check_free, find_started_run, new_run, write_environment
 from convscope.signals import stop_requests
 from convscope.training.budget import count_affordable_steps
-from convscope.training.checkpoint import save_checkpoint
+from convscope.training.bundle_export import save_bundle
+from convscope.training.checkpoint import CHECKPOINT_SECONDS, save_checkpoint
 from convscope.training.history import Epoch, write_history
 from convscope.training.learner import Learner
 from convscope.training.plan import make_plan
 from convscope.training.preparation import check_network, list_images, open_images, resolve_recipe
 from convscope.training.resuming import check_length, check_samples, load_last_checkpoint, resume_recipe
-from convscope.training.saving import save_bundle
 from convscope.training.tensorboard import write_scalars
 
 logger = logging.getLogger(__name__)
-
-CHECKPOINT_SECONDS = 60.0  # between epochs: the most that a kill can cost. Saving takes 0.1 s for 2 million weights
 
 LogScalars = Callable[[Epoch], None]
 

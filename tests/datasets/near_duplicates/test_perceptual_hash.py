@@ -19,7 +19,7 @@ from convscope.datasets.near_duplicates.perceptual_hash import (
     group_near_duplicates,
     perceptual_hashes,
 )
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 
 
 def hash_of(*images: Pixels) -> list[int]:

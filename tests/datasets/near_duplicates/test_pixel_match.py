@@ -9,7 +9,7 @@ from PIL import Image
 from sample_images import KINDS, Pixels, draw, encode, near_copies, scene
 
 from convscope.datasets.near_duplicates.pixel_match import are_copies
-from convscope.images.reading import read_image
+from convscope.images.image_reader import read_image
 
 CHANGES = list(near_copies(scene(200, 0)))
 

@@ -2,7 +2,7 @@
 
 import { byId } from "./dom.js";
 
-const SUFFIX = /\.(?:jpe?g|png|webp|bmp|gif|tiff?)$/i; // as in images/reading.py
+const SUFFIX = /\.(?:jpe?g|png|webp|bmp|gif|tiff?)$/i; // as in images/image_reader.py
 
 /**
  * @typedef {{file: File, path: string}} InputImage

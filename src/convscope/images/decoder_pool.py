@@ -23,19 +23,19 @@ import numpy as np
 
 from convscope.environment import available_cores
 from convscope.errors import ConvscopeError, ImageRefused
-from convscope.images.reading import read_bytes, read_image
+from convscope.images.image_reader import read_bytes, read_image
 from convscope.worker_process import WorkerFailed, WorkerProcess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convscope.recipe.values import Fit
+    from convscope.recipe.validation import Fit
 
 CHUNK_IMAGES = 32
 CHUNK_BYTES = 16 * 1024**2  # of pixels: a chunk has fewer large images, so that memory stays flat
 CHUNKS_AHEAD = 3  # per worker: one being decoded, one queued, one being sent back
 INLINE_IMAGES = 64  # fewer than this are decoded in this process: starting workers takes 0.2 s
-WORKER = "convscope.images.decoding_worker"
+WORKER = "convscope.images.decoder_worker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from convscope.images.decoding import InputSpec, decode_file
+from convscope.images.decoder_pool import InputSpec, decode_file
 from convscope.worker_process import Message, Reply
 
 

@@ -32,7 +32,7 @@ from sample_images import (
 from stranger import Stranger
 
 from convscope.errors import ImageRefused
-from convscope.images.reading import MAX_BYTES, decoding_work, read_bytes, read_image
+from convscope.images.image_reader import MAX_BYTES, decoding_work, read_bytes, read_image
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "WEBP")
 # what each value of the EXIF tag asks to be done to the pixels, in NumPy

@@ -1,4 +1,4 @@
-"""drawing.py: grids, heat maps and overlays show the values of the arrays at their places."""
+"""image_rendering.py: grids, heat maps and overlays show the values of the arrays at their places."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.drawing import (
+from convscope.image_rendering import (
     activation_grid,
     data_uri,
     filter_grid,

@@ -19,7 +19,7 @@ from convscope.errors import ImageRefused
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convscope.recipe.values import Fit
+    from convscope.recipe.validation import Fit
 
 READING_VERSION = 1  # increase it when the same bytes give other pixels: it is part of the name of every cache
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})

@@ -1,4 +1,4 @@
-"""exporting/export_data.py: an export is calibrated with training images of its run and evaluated on validation."""
+"""exporting/export_images.py: an export is calibrated with training images of its run and evaluated on validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tiny_model import colour_run
 
 from convscope.datasets.dataset import read_samples
 from convscope.errors import RunError
-from convscope.exporting.export_data import open_export_data
+from convscope.exporting.export_images import open_export_data
 from convscope.files import read_json, write_json
 from convscope.run import Run
 

@@ -1,4 +1,4 @@
-"""training/saving.py: a learner's network becomes a bundle with the same probabilities, or nothing is written."""
+"""training/bundle_export.py: a network becomes a bundle with the same probabilities, or nothing is written."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from convscope.errors import BundleError
 from convscope.networks.catalog import read_weights, set_weights
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import resolve
+from convscope.training.bundle_export import save_bundle
 from convscope.training.learner import Learner
-from convscope.training.saving import save_bundle
 
 pytestmark = pytest.mark.tensorflow
 

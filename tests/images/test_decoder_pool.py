@@ -17,8 +17,8 @@ import pytest
 from sample_images import VARIED, draw, encode, refused_files, write_folder
 
 from convscope.errors import ConvscopeError
-from convscope.images.decoding import DecodedFile, InputSpec, decode_file, decode_files
-from convscope.images.reading import read_image
+from convscope.images.decoder_pool import DecodedFile, InputSpec, decode_file, decode_files
+from convscope.images.image_reader import read_image
 
 SOURCE = Path(__file__).parents[2] / "src"
 SMALL = InputSpec(8)
@@ -205,7 +205,7 @@ def test_workers_import_what_their_parent_does(folder: Path, tmp_path: Path) -> 
         (tmp_path / name).write_text("raise SystemExit('the wrong module')", encoding="utf-8")
     program = f"""
 import sys; sys.path[0] = {str(SOURCE)!r}
-from convscope.images.decoding import InputSpec, decode_files
+from convscope.images.decoder_pool import InputSpec, decode_files
 files = decode_files({[str(path) for path in discs(folder)]!r}, InputSpec(8), workers=1)
 print([file.reason for file in files].count(""))
 """
@@ -222,7 +222,7 @@ def test_no_worker_outlives_its_parent(folder: Path) -> None:
     program = f"""
 import itertools, os, sys
 from pathlib import Path
-from convscope.images.decoding import InputSpec, decode_files
+from convscope.images.decoder_pool import InputSpec, decode_files
 decoded = decode_files(itertools.repeat({str(discs(folder)[0])!r}), InputSpec(8), workers=2)
 next(decoded)
 print(*[child for task in Path(f"/proc/{{os.getpid()}}/task").glob("*/children") for child in task.read_text().split()])
