@@ -1,8 +1,8 @@
-"""The fastest way to a good classifier on this machine: the reference's computation, Keras, PyTorch, and convscope.
+"""Compare convscope's training with the reference's computation (TensorFlow 1), Keras and PyTorch on this machine.
 
-Everybody learns from the same photos and is judged on the same ones, held back by seed, each in a process of its own.
-Writes fastest.json after every part, then from it the page fastest.md and the figure fastest.png. The full scale takes
-an hour on 2 slow cores and writes docs/decisions; the others write elsewhere.
+All train on the same photos and are evaluated on the same held-out ones, each in its own process. Writes fastest.json
+after every part, and from it the page fastest.md and the figure fastest.png. The full scale takes an hour on 2 slow
+cores and writes into docs/decisions; the others write elsewhere.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from dataclasses import replace
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from children import ChildFailed
-from figure import plot_contenders
+from child_processes import ChildFailed
+from figure import plot_learning_curves
 from folders import make_split
-from measures import CONTENDERS, MEASURES, Bench, Facts, Skipped
-from page import describe
+from measurements import MEASURES, TRAININGS, Bench, Results, Skipped
+from page import render_page
 from plan import PLANS, expected_seconds
 
 from convscope.cli.display import error_console
@@ -35,119 +34,120 @@ from convscope.plotting.style import save_figure
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "dogs-vs-cats"
 DECISIONS, PICTURES = ROOT / "docs" / "decisions", ROOT / "docs" / "pictures"
-PARTS = CONTENDERS | MEASURES
-DONE, FAILED, STOPPED = 0, 1, 130
+PARTS = TRAININGS | MEASURES
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 
 def main() -> int:
-    """Measure, or only describe what was measured."""
-    chosen = read_words()
-    out = chosen.out or (DECISIONS if chosen.scale == "full" else Path(tempfile.mkdtemp(prefix="convscope-bench-")))
-    if chosen.describe:
-        write_description(out, read_json(out / "fastest.json"))
-        return DONE
+    """Measure, or only write the page from the JSON; returns the exit code."""
+    options = parse_arguments()
+    out = options.out or (DECISIONS if options.scale == "full" else Path(tempfile.mkdtemp(prefix="convscope-bench-")))
+    if options.describe:
+        write_outputs(out, read_json(out / "fastest.json"))
+        return EXIT_DONE
     error_console().print(f"writing to {out}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    facts = begin(out, chosen)
+    results = initial_results(out, options)
     try:
         with tempfile.TemporaryDirectory(prefix="convscope-bench-", ignore_cleanup_errors=True) as work:
-            plan = PLANS[chosen.scale]
-            plan = replace(plan, seeds=chosen.seeds or plan.seeds, first_seed=chosen.first_seed)
-            bench = Bench(chosen.data, Path(work), plan, chosen.seed, facts)
-            is_whole = measure(bench, chosen.parts, out)
+            plan = PLANS[options.scale]
+            plan = replace(plan, seeds=options.seeds or plan.seeds, first_seed=options.first_seed)
+            bench = Bench(options.data, Path(work), plan, options.seed, results)
+            is_complete = measure(bench, options.parts, out)
     except KeyboardInterrupt:
-        error_console().print(f"stopped; the parts that were done stand in {out / 'fastest.json'}")
-        return STOPPED
+        error_console().print(f"interrupted; the finished parts are in {out / 'fastest.json'}")
+        return EXIT_INTERRUPTED
     print((out / "fastest.md").read_text(encoding="utf-8"))
-    return DONE if is_whole else FAILED
+    return EXIT_DONE if is_complete else EXIT_FAILED
 
 
-def read_words() -> argparse.Namespace:
-    """The command line."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--scale", choices=PLANS, default="full")
-    words.add_argument("--quick", dest="scale", action="store_const", const="quick", help="the same as --scale quick")
-    words.add_argument("--data", type=Path, default=DATA, help="a folder of photos, one sub-folder per class")
-    words.add_argument("--seed", type=int, default=0, help="of the split, and of every training that has one seed")
-    words.add_argument("--seeds", type=int, help="how often convscope learns for long, or for the hour: a seed each")
-    words.add_argument(
-        "--first-seed", type=int, default=0, help="of these; with another than 0 they join those that were measured"
+def parse_arguments() -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=PLANS, default="full")
+    parser.add_argument("--quick", dest="scale", action="store_const", const="quick", help="the same as --scale quick")
+    parser.add_argument("--data", type=Path, default=DATA, help="a folder of photos, one sub-folder per class")
+    parser.add_argument("--seed", type=int, default=0, help="of the split, and of every training with one seed")
+    parser.add_argument("--seeds", type=int, help="trainings of convscope with the long budget, or for the hour")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="of these trainings; from 1 on they are added to those in the JSON"
     )
-    words.add_argument("--out", type=Path, help="where it writes")
-    words.add_argument(
+    parser.add_argument("--out", type=Path, help="the output folder")
+    parser.add_argument(
         "--parts",
         nargs="+",
         choices=PARTS,
         metavar="PART",
-        help=f"measure these only and keep the rest of the JSON: {', '.join(PARTS)}; `hour` only when it is named",
+        help=f"measure only these and keep the rest of the JSON: {', '.join(PARTS)}; `hour` only if it is named here",
     )
-    words.add_argument("--describe", action="store_true", help="measure nothing: make page and figure from the JSON")
-    chosen = words.parse_args()
-    if chosen.first_seed and not chosen.parts:
-        words.error("--first-seed keeps what was measured before, and so needs --parts")
-    return chosen
+    parser.add_argument("--describe", action="store_true", help="measure nothing: make page and figure from the JSON")
+    options = parser.parse_args()
+    if options.first_seed and not options.parts:
+        parser.error("--first-seed adds to earlier trainings, which needs --parts")
+    return options
 
 
-def begin(out: Path, chosen: argparse.Namespace) -> Facts:
-    """What stands in the JSON before the first part: nothing, or with --parts what was measured before."""
+def initial_results(out: Path, options: argparse.Namespace) -> Results:
+    """The JSON before the first part; with --parts it has the earlier results."""
     file = out / "fastest.json"
-    old = read_json(file) if chosen.parts and file.exists() else {}
-    if old and old["scale"] != chosen.scale:
-        raise SystemExit(f"{file} is of the scale {old['scale']}; choose another --out")
-    machine = {**describe_environment(chosen.data), "data": chosen.data.name, "command": ["benchmarks/bench.py"]}
+    earlier = read_json(file) if options.parts and file.exists() else {}
+    if earlier and earlier["scale"] != options.scale:
+        raise SystemExit(f"{file} is of the scale {earlier['scale']}; choose another --out")
+    machine = {**describe_environment(options.data), "data": options.data.name, "command": ["benchmarks/bench.py"]}
     machine["libraries"] |= torch_version()
-    kept = {name: old.get(name, {}) for name in ("contenders", "measures")}
-    return {"format": 1, "scale": chosen.scale, "seed": chosen.seed, "machine": machine, "split": {}, **kept}
+    kept = {name: earlier.get(name, {}) for name in ("contenders", "measures")}
+    return {"format": 1, "scale": options.scale, "seed": options.seed, "machine": machine, "split": {}, **kept}
 
 
 def measure(bench: Bench, parts: list[str] | None, out: Path) -> bool:
-    """Measure part after part and write after each; returns whether none failed."""
-    plan, facts = bench.plan, bench.facts
-    facts["split"] = make_split(bench.data, bench.split, held_out=plan.held_out, most=plan.most_photos, seed=bench.seed)
+    """Measure the parts one after the other and write after each; returns whether none failed."""
+    plan, results = bench.plan, bench.results
+    results["split"] = make_split(
+        bench.data, bench.split, num_validation=plan.num_validation, max_photos=plan.max_photos, seed=bench.seed
+    )
     names = [name for name in PARTS if name in (parts or PARTS) and (parts or name != "hour")]
     failed = []
     for number, name in enumerate(names):
-        bench.part, bench.since = name, time.monotonic()
+        bench.part, bench.part_started = name, time.monotonic()
         bench.expected = expected_seconds(name, plan)
-        bench.after = sum(expected_seconds(each, plan) for each in names[number + 1 :])
-        bench.say(f"part {number + 1} of {len(names)}")
-        group = facts["contenders" if name in CONTENDERS else "measures"]
+        bench.expected_after = sum(expected_seconds(later, plan) for later in names[number + 1 :])
+        bench.print_progress(f"part {number + 1} of {len(names)}")
+        group = results["contenders" if name in TRAININGS else "measures"]
         group[name] = measure_part(bench)
         failed += [name] * ("failed" in group[name])
-        write_json(out / "fastest.json", facts)
-        write_description(out, facts)
+        write_json(out / "fastest.json", results)
+        write_outputs(out, results)
     return not failed
 
 
-def measure_part(bench: Bench) -> Facts:
-    """One part's facts, or why there are none, with its day and the load of the machine before and after it."""
-    before, found = os.getloadavg(), dict[str, Any]()
+def measure_part(bench: Bench) -> Results:
+    """A part's entry of the JSON, or why there is none, with its day and the load average before and after it."""
+    load_before = os.getloadavg()[0]
     try:
-        found = PARTS[bench.part](bench)
+        entry = PARTS[bench.part](bench)
     except Skipped as reason:
-        found = {"skipped": str(reason)}
+        entry = {"skipped": str(reason)}
     except ChildFailed as reason:
-        found = {"failed": str(reason)}
-    for word in ("skipped", "failed"):
-        if word in found:
-            error_console().print(f"{bench.part}: {word}: {found[word]}")
-    seconds = time.monotonic() - bench.since
+        entry = {"failed": str(reason)}
+    for status in ("skipped", "failed"):
+        if status in entry:
+            error_console().print(f"{bench.part}: {status}: {entry[status]}")
+    seconds = time.monotonic() - bench.part_started
     error_console().print(f"{bench.part}: done in {format_duration(seconds)}")
-    load = [before[0], os.getloadavg()[0]]
-    return {**found, "wall_seconds": seconds, "load": load, "day": date.today().isoformat()}
+    load = [load_before, os.getloadavg()[0]]
+    return {**entry, "wall_seconds": seconds, "load": load, "day": date.today().isoformat()}
 
 
-def write_description(out: Path, facts: Facts) -> None:
-    """The page and the figure: in docs/decisions and docs/pictures, or both in `out`."""
-    is_kept = out.resolve() == DECISIONS
-    picture = (PICTURES if is_kept else out) / "fastest.png"
-    if figure := plot_contenders(facts):
+def write_outputs(out: Path, results: Results) -> None:
+    """Write the page and the figure: into docs/decisions and docs/pictures, or both into `out`."""
+    picture = (PICTURES if out.resolve() == DECISIONS else out) / "fastest.png"
+    if figure := plot_learning_curves(results):
         save_figure(figure, picture)
-    write_atomic(out / "fastest.md", describe(facts, picture=os.path.relpath(picture, out)))
+    write_atomic(out / "fastest.md", render_page(results, picture=os.path.relpath(picture, out)))
 
 
 def torch_version() -> dict[str, str]:
-    """PyTorch's version, where it is installed."""
+    """PyTorch's version, if it is installed."""
     try:
         return {"torch": metadata.version("torch")}
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The figure of the benchmark: accuracy over seconds of training, one line for each training, named where it ends."""
+"""The figure of the benchmark: accuracy over training time, a line for each training, with its label at its end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from targets import REFERENCE_ACCURACY
 
 from convscope.plotting.style import BLUE, GREY, STYLE
 
-TARGET = 0.795  # what the reference reports after 10,000 steps
 COLORS = {
     "graph": "#555555",
     "keras": "#d55e00",
@@ -22,7 +22,7 @@ COLORS = {
     "ours": BLUE,
     "hour": "#003f66",
 }
-NAMES = {
+LABELS = {
     "graph": "TensorFlow 1 graph",
     "keras": "Keras 3, fit",
     "torch": "PyTorch",
@@ -41,17 +41,17 @@ TICKS = {
     1800: "30 min",
     3600: "1 h",
 }
-OURS = ("short", "ours", "hour")
-LEFT = ("short", "ours")  # nobody is above them: their names go where no line is
-BELOW = ("graph", "keras", "torch")  # their lines end below those that go on, and near the mark
-NEAR_SECONDS = 2.5  # labels whose lines end within this factor of each other are kept apart
-LABEL_HEIGHT = 0.055  # of the axes' height
+CONVSCOPE = ("short", "ours", "hour")
+LEFT = ("short", "ours")  # the label goes left of and above the line's end, where no line is
+BELOW = ("graph", "keras", "torch")  # the label goes below the line's end, where no line is
+MIN_TIME_RATIO = 2.5  # labels of lines whose ends are nearer than this ratio are moved apart
+LABEL_HEIGHT = 0.055  # as a share of the axes' height
 
 
-def plot_contenders(facts: dict[str, Any]) -> Figure | None:
-    """Draw what was trained; None where nothing was."""
-    contenders = {name: facts["contenders"].get(name, {}).get("runs", []) for name in COLORS}
-    if not any(contenders.values()):
+def plot_learning_curves(results: dict[str, Any]) -> Figure | None:
+    """Draw all trainings; None where there are none."""
+    runs_by_name = {name: results["contenders"].get(name, {}).get("runs", []) for name in COLORS}
+    if not any(runs_by_name.values()):
         return None
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -59,20 +59,20 @@ def plot_contenders(facts: dict[str, Any]) -> Figure | None:
         figure = Figure(figsize=(8.5, 4.6), layout="constrained")
         axes = figure.add_subplot()
         ends: dict[str, tuple[float, float]] = {}
-        for name, runs in contenders.items():
-            drawn = [draw_run(axes, run, COLORS[name]) for run in runs]
-            if drawn:  # the name stands where the last of the seeds ends, with the median
-                ends[name] = max(seconds for seconds, _ in drawn), median(accuracy for _, accuracy in drawn)
+        for name, runs in runs_by_name.items():
+            last_points = [draw_run(axes, run, COLORS[name]) for run in runs]
+            if last_points:  # the label is at the latest end of all seeds, with their median accuracy
+                ends[name] = max(seconds for seconds, _ in last_points), median(y for _, y in last_points)
         set_axes(axes)
-        mark_target(axes)
-        write_names(axes, ends)
-        axes.set_title(title(facts), loc="left")
-        figure.draw_without_rendering()  # settles the layout in this style
+        draw_reference_line(axes)
+        write_labels(axes, ends)
+        axes.set_title(format_title(results), loc="left")
+        figure.draw_without_rendering()  # computes the layout while this style is set
         return figure
 
 
 def draw_run(axes: Axes, run: dict[str, Any], color: str) -> tuple[float, float]:
-    """One line; returns its last point (seconds, accuracy)."""
+    """Draw a training; returns its last point (seconds, accuracy)."""
     points = [point for point in run["points"] if point["seconds"] > 0]
     seconds = [point["seconds"] for point in points]
     accuracy = [point["accuracy"] for point in points]
@@ -81,9 +81,8 @@ def draw_run(axes: Axes, run: dict[str, Any], color: str) -> tuple[float, float]
 
 
 def set_axes(axes: Axes) -> None:
-    """Seconds on a logarithmic scale with ticks that a person would choose, room for the names at the right."""
-    lines = [line.get_xydata() for line in axes.lines]
-    points = np.concatenate([np.asarray(each, np.float64) for each in lines])
+    """A logarithmic time axis with ticks at round times, and room for labels at the right."""
+    points = np.concatenate([np.asarray(line.get_xydata(), np.float64) for line in axes.lines])
     left, right = float(points[:, 0].min()) * 0.3, float(points[:, 0].max())
     axes.set_xscale("log")
     axes.set_xlim(left, right * (right / left) ** 0.5)
@@ -93,16 +92,16 @@ def set_axes(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: TICKS.get(round(seconds), "")))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(alpha=0.25)
-    axes.set(xlabel="time of training", ylabel="accuracy on the photos held back")
+    axes.set(xlabel="training time", ylabel="accuracy on held-out photos")
 
 
-def mark_target(axes: Axes) -> None:
-    """A line at what the reference reports."""
-    axes.axhline(TARGET, color=GREY, linestyle=":", linewidth=1)
+def draw_reference_line(axes: Axes) -> None:
+    """Draw a line at the accuracy that the reference reports."""
+    axes.axhline(REFERENCE_ACCURACY, color=GREY, linestyle=":", linewidth=1)
     right = axes.get_xlim()[1]
     axes.annotate(
-        f"{TARGET * 100:.1f} %, the reference after 10,000 steps",
-        (right, TARGET),
+        f"{REFERENCE_ACCURACY * 100:.1f} %, the reference after 10,000 steps",
+        (right, REFERENCE_ACCURACY),
         xytext=(-4, 3),
         textcoords="offset points",
         ha="right",
@@ -111,37 +110,38 @@ def mark_target(axes: Axes) -> None:
     )
 
 
-def write_names(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
-    """The name and last accuracy of each line at its end, where the other lines leave room."""
+def write_labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
+    """Write the name and last accuracy of each line at its end, where no other line is."""
     low, high = axes.get_ylim()
     gap = LABEL_HEIGHT * (high - low)
     placed: list[tuple[float, float]] = []
-    # from the lowest up those that go up, from the highest down those that go down
-    order = sorted(ends.items(), key=lambda each: -each[1][1] if each[0] in BELOW else each[1][1])
-    for name, (seconds, accuracy) in order:
-        near = [y for x, y in placed if max(x / seconds, seconds / x) < NEAR_SECONDS]
+    # labels that are moved up are placed from the lowest, those that are moved down from the highest
+    order = sorted(ends, key=lambda name: -ends[name][1] if name in BELOW else ends[name][1])
+    for name in order:
+        seconds, accuracy = ends[name]
+        near = [y for x, y in placed if max(x / seconds, seconds / x) < MIN_TIME_RATIO]
         if name in BELOW:
             height = min([accuracy - gap, *(y - gap for y in near)])
         else:
             height = max([accuracy, *(y + gap for y in near)])
         placed.append((seconds, height))
         axes.annotate(
-            f"{NAMES[name]}: {accuracy * 100:.1f} %",
+            f"{LABELS[name]}: {accuracy * 100:.1f} %",
             (seconds, height),
             xytext=(-6, 6) if name in LEFT else (7, 0),
             textcoords="offset points",
             ha="right" if name in LEFT else "left",
             va="bottom" if name in LEFT else "center",
             color=COLORS[name],
-            fontweight="bold" if name in OURS else "normal",
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},  # a line may pass behind it
+            fontweight="bold" if name in CONVSCOPE else "normal",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},  # readable over a line
         )
 
 
-def title(facts: dict[str, Any]) -> str:
-    """What was learned from, and on what."""
-    split, machine = facts["split"], facts["machine"]
+def format_title(results: dict[str, Any]) -> str:
+    """The data, and the machine."""
+    split, machine = results["split"], results["machine"]
     return (
-        f"{machine['data']}: {split['train']:,} photos to learn from, from scratch,"
-        f" {split['validation']:,} to be judged on; {machine['cores']} CPU cores"
+        f"{machine['data']}: trained from scratch on {split['train']:,} photos,"
+        f" evaluated on {split['validation']:,}; {machine['cores']} CPU cores"
     )

@@ -1,237 +1,254 @@
-"""The decision page of the benchmark, made from its JSON and nothing else."""
+"""The decision record of the benchmark, docs/decisions/fastest.md, rendered from its JSON alone."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from figure import NAMES, TARGET
+from figure import LABELS
 from plan import REFERENCE_STEPS, reference_seconds
-from targets import GIGABYTE, last_seconds, percent, seconds_to, spread, targets, two, whole
+from records import bullets, describe_machine, paragraph, record, table
+from targets import (
+    GIGABYTE,
+    REFERENCE_ACCURACY,
+    format_spread,
+    list_targets,
+    no_decimals,
+    percent,
+    seconds_to_accuracy,
+    training_seconds,
+    two_decimals,
+)
 
-Facts = dict[str, Any]
-GRAPHS = {
-    "graph": f"{NAMES['graph']}, float32",
-    "graph_onednn": f"{NAMES['graph']}, float32, oneDNN turned on",
+Results = dict[str, Any]
+GRAPH_LABELS = {
+    "graph": f"{LABELS['graph']}, float32",
+    "graph_onednn": f"{LABELS['graph']}, float32, oneDNN on",
 }
 
 
-def describe(facts: Facts, *, picture: str) -> str:
-    """The page, in Markdown; `picture` is the figure's place as seen from it."""
-    sections = (
-        introduction(facts),
-        [f"![Accuracy over seconds of training]({picture})", ""] * any_run(facts),
-        target_table(facts),
-        contender_table(facts),
-        throughput_table(facts),
-        peak_table(facts),
-        cost_table(facts),
-        footing(facts),
-    )
-    return "\n".join(line for section in sections for line in section)
-
-
-def introduction(facts: Facts) -> Iterator[str]:
-    """What this is."""
-    split = facts["split"]
-    yield "# How fast does convscope get to a good classifier?"
-    yield ""
-    if facts["scale"] == "full":
-        yield "Made by `make bench`; do not edit. The figures stand in `fastest.json` beside this page."
-    else:
-        yield f"**A run of the scale {facts['scale']}: it shows that everything works; its figures are worth nothing.**"
-    yield ""
-    yield (
-        f"Everybody learns from the same {split['train']:,} photos, from scratch, and is judged on the same"
-        f" {split['validation']:,}, drawn by seed {facts['seed']}; each in a process of its own, on the CPU, with its"
-        " library's own thread settings. Nothing is averaged over mirror images but where it says so."
-    )
-    yield ""
-
-
-def target_table(facts: Facts) -> Iterator[str]:
-    """What must be reached, and what is."""
-    yield from (
-        "## What it must reach",
-        "",
-        "| figure | must | measured | spread | |",
-        "| --- | ---: | ---: | --- | --- |",
-    )
-    for each in targets(facts):
-        yield f"| {each.name} | {each.must} | {each.measured} | {each.spread} | {each.verdict} |"
-    yield from (
-        "",
-        f"A ratio of times is over the time of the TensorFlow 1 graph for 10,000 steps: {told_reference(facts)}.",
-        "",
+def render_page(results: Results, *, picture: str) -> str:
+    """The page in Markdown; `picture` is the path of the figure relative to the page."""
+    split = results["split"]
+    is_smaller = results["scale"] != "full"
+    warning = f"Scale {results['scale']}: this run tests the benchmark; its values mean nothing. " if is_smaller else ""
+    return record(
+        "Which training gives a good classifier soonest?",
+        source="`make bench`",
+        question=(
+            f"{warning}How accurate is a classifier from scratch after a given time on a CPU: with the reference's"
+            " computation in TensorFlow 1, with the same network in Keras 3 and in PyTorch, and with convscope's"
+            f" `compact`? All train on the same {split['train']:,} photos of {results['machine']['data']} and are"
+            f" evaluated on the same {split['validation']:,} held-out ones, drawn by seed {results['seed']}."
+        ),
+        kept=f"`--network compact` with the time as its `--budget`. {count_verdicts(results)}",
+        machine=describe_machine(results["machine"]),
+        sections=(
+            "## Result",
+            f"![Accuracy over training time]({picture})" if has_runs(results) else "",
+            target_table(results),
+            *tried_sections(results),
+            why_section(),
+            conditions_section(results),
+        ),
     )
 
 
-def contender_table(facts: Facts) -> Iterator[str]:
-    """Every training."""
-    yield from (
-        "## The contenders",
-        "",
-        "| | weights | start, s | training, s | images/s | accuracy | 95 % | mirrored | to 79.5 %, s | peak, GB |"
-        " children, GB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+def count_verdicts(results: Results) -> str:
+    """How many targets are met, missed and not measured."""
+    verdicts = Counter(target.is_met for target in list_targets(results))
+    return f"Of its targets, {verdicts[True]} are met, {verdicts[False]} missed, {verdicts[None]} not measured."
+
+
+def target_table(results: Results) -> str:
+    """The targets."""
+    rows = [
+        (target.name, target.bound, target.measured, target.spread, target.verdict) for target in list_targets(results)
+    ]
+    note = f"Time ratios are over the TensorFlow 1 graph's {REFERENCE_STEPS:,} steps: {describe_reference(results)}."
+    return f"{table('quantity | target: | measured: | spread | ', rows)}\n\n{paragraph(note)}"
+
+
+def describe_reference(results: Results) -> str:
+    """The reference's time as text."""
+    seconds = reference_seconds(results)
+    if seconds is None:
+        return "not measured"
+    steps = results["contenders"]["graph"]["runs"][0]["points"][-1]["step"]
+    extrapolated = "" if steps == REFERENCE_STEPS else f", extrapolated from the {steps:,} that were taken"
+    return f"{seconds:.0f} s here{extrapolated}"
+
+
+def tried_sections(results: Results) -> Iterator[str]:
+    """Everything that was compared."""
+    measures = results["measures"]
+    yield "## What was tried: networks and libraries"
+    yield training_table(results)
+    if "ratio" in measures.get("throughput", {}):
+        yield "## What was tried: the same network, step by step"
+        yield throughput_table(measures["throughput"])
+    if "steps" in measures.get("peak", {}):
+        yield "## What a step of `compact` uses of the machine"
+        yield peak_table(measures["peak"])
+    if "rows" in measures.get("cost", {}):
+        yield "## What more photos cost"
+        yield cost_table(measures["cost"])
+
+
+def training_table(results: Results) -> str:
+    """All trainings, and how they were made."""
+    rows = [row for name in LABELS for row in training_rows(name, results["contenders"].get(name, {}))]
+    columns = (
+        f" | weights: | start, s: | training, s: | images/s: | accuracy: | 95 %: | flips averaged: |"
+        f" to {percent(REFERENCE_ACCURACY)}, s: | peak, GB: | child processes, GB:"
     )
-    for name in NAMES:
-        found = facts["contenders"].get(name, {})
-        if "skipped" in found or "failed" in found:
-            yield (
-                f"| {NAMES[name]} | {one_line(found.get('skipped') or 'failed: ' + found['failed'].splitlines()[-1])} |"
-                + " |" * 9
-            )
-        for run in found.get("runs", []):
-            named = f", {found['budget']:.0f} s{told_choices(found)}, seed {run['seed']}" if "budget" in found else ""
-            figure, reached = run["accuracy"], seconds_to(run, TARGET)
-            interval = f"{figure['low'] * 100:.1f} to {percent(figure['high'])}"
-            mirrored = percent(run["mirrored"]["value"]) if "mirrored" in run else "–"
-            yield (
-                f"| {NAMES[name]}{named} | {run['weights']:,} | {run['start_seconds']:.0f} | {last_seconds(run):.1f} |"
-                f" {run['images_per_second']:,.0f} | {percent(figure['value'])} | {interval} |"
-                f" {mirrored} | {'–' if reached is None else f'{reached:.1f}'} | {run['peak_bytes'] / GIGABYTE:.2f} |"
-                f" {run['children_peak_bytes'] / GIGABYTE:.2f} |"
-            )
-    yield from (
-        "",
-        "The first three train the reference's network (Adam 1e-4, 128 px, batches of 32) with each library's usual",
-        "means; Keras and PyTorch for a limited time. The graph has every photo in memory as float32; Keras keeps its",
-        "own cache; PyTorch decodes in two workers. convscope trains with `--network compact`, a budget, and what its",
-        "row names; `mirrored`: each answer averaged with that to the image's mirror image. It refuses to be judged on",
-        "near duplicates of what it learned from.",
-        "",
-        "The seconds of the peers begin at the end of their first step and leave their evaluations out; ours begin",
-        "before the first step, after the compiling, and count every evaluation and checkpoint. What comes before, the",
-        "loading of libraries, decoding, compiling, is the start; ours finds its photos decoded after the first time.",
-        "",
+    notes = (
+        "The first three train the reference's network (Adam 1e-4, 128 px, batches of 32) as each library documents"
+        " it; Keras and PyTorch for a limited time. The graph has all photos in memory as float32, Keras has its own"
+        " cache, PyTorch decodes in two worker processes.",
+        "convscope trains with `--network compact`, the budget, and the flags of the row. *Flips averaged*: the"
+        " probabilities of each image and its horizontal flip are averaged (test-time augmentation); no other"
+        " accuracy is. Training photos that are near duplicates of held-out ones are refused.",
+        "*Start*: loading libraries, decoding photos, compiling. The first training of convscope fills its cache of"
+        " decoded photos, the later ones use it.",
+        "*Training*: of the first three from the end of the first step, without evaluations; of convscope from before"
+        " the first step, after compiling, with all evaluations and checkpoints.",
+        "Each runs in its own process on the CPU, with its library's default threads.",
     )
+    return f"{table(columns, rows)}\n\n{bullets(notes)}"
 
 
-def throughput_table(facts: Facts) -> Iterator[str]:
-    """The pace of one network."""
-    found = facts["measures"].get("throughput", {})
-    if "ratio" not in found:
-        return
-    yield from (
-        "## The same network, step for step",
-        "",
-        "`classic`, 128 px, batches of 32, in turns, each burst in a fresh process; images/s. convscope turns",
-        "oneDNN on; TensorFlow does so by itself only where the processor has AVX-512 VNNI or better.",
-        "",
-        "| | median | spread | over the graph | spread |",
-        "| --- | ---: | --- | ---: | --- |",
-    )
-    for way, pace in found["images_per_second"].items():
-        ratio = found["ratio"].get(way)
-        name = GRAPHS.get(way, f"convscope, {way}")
-        over = f"{ratio['median']:.2f} | {spread(ratio, two)}" if ratio else "1 |" if way == "graph" else "|"
-        yield f"| {name} | {pace['median']:,.0f} | {spread(pace, whole)} | {over} |"
-    yield ""
-
-
-def peak_table(facts: Facts) -> Iterator[str]:
-    """The machine's peak, and what a training step makes of it."""
-    found = facts["measures"].get("peak", {})
-    if "steps" not in found:
-        return
-    yield from ("## How much of the machine a step of `compact` uses", "")
-    yield "| | GFLOP/s | spread | of the peak in its precision | spread | images/s |"
-    yield "| --- | ---: | --- | ---: | --- | ---: |"
-    for precision, peak in found["peak"].items():
-        rows = [each for each in found["products"] if each["precision"] == precision]
-        best = max(rows, key=lambda each: float(each["gflop_per_second"]["median"]))
-        yield f"| peak in {precision}: {best['name']} | {peak['median']:,.0f} | {spread(peak, whole)} | 1 | | |"
-    for step in found["steps"]:
-        pace, images = step["gflop_per_second"], step["images_per_second"]["median"]
-        share = f"{step['share']['median']:.2f} | {spread(step['share'], two)}"
-        name = f"a step at {step['size']} px, {step['precision']}, {step['batch']} images"
-        yield f"| {name} | {pace['median']:,.0f} | {spread(pace, whole)} | {share} | {images:,.0f} |"
-    yield from (
-        "",
-        "The peak is the best median among products of matrices in TensorFlow and PyTorch and convolutions in",
-        "TensorFlow; the operations of a step are three times those of its convolutions and dense layers forward, and",
-        "its batches are made beside it. Products and steps are timed in turns, a turn within a minute.",
-        "",
-    )
-
-
-def cost_table(facts: Facts) -> Iterator[str]:
-    """Time and memory by the number of photos."""
-    found = facts["measures"].get("cost", {})
-    if "rows" not in found:
-        return
-    yield from (
-        "## What more photos cost",
-        "",
-        f"A whole `train` of {found['steps']} steps of `compact`, nothing decoded before; where there are not as many"
-        " photos, the rest are copies under other names. One run each.",
-        "",
-        "| photos | seconds | of these until the first step | peak, GB | its decoding children, GB |",
-        "| ---: | ---: | ---: | ---: | ---: |",
-    )
-    for row in found["rows"]:
+def training_rows(name: str, part: Results) -> Iterator[tuple[str, ...]]:
+    """A row for each training of a competitor, or the reason why there is none."""
+    if "skipped" in part or "failed" in part:
+        reason = part.get("skipped") or "failed: " + part["failed"].splitlines()[-1]
+        yield LABELS[name], " ".join(reason.split()).replace("|", "\\|"), *[""] * 9
+    for run in part.get("runs", []):
+        flags = f", `{part['choices']}`" if part.get("choices") else ""
+        settings = f", {part['budget']:.0f} s{flags}, seed {run['seed']}" if "budget" in part else ""
+        accuracy, reached = run["accuracy"], seconds_to_accuracy(run, REFERENCE_ACCURACY)
         yield (
-            f"| {row['images']:,} | {row['seconds']:.0f} | {row['first_step_seconds']:.0f} |"
-            f" {row['peak_bytes'] / GIGABYTE:.2f} | {row['children_peak_bytes'] / GIGABYTE:.2f} |"
+            f"{LABELS[name]}{settings}",
+            f"{run['weights']:,}",
+            f"{run['start_seconds']:.0f}",
+            f"{training_seconds(run):.1f}",
+            f"{run['images_per_second']:,.0f}",
+            percent(accuracy["value"]),
+            f"{accuracy['low'] * 100:.1f} to {percent(accuracy['high'])}",
+            percent(run["mirrored"]["value"]) if "mirrored" in run else "–",
+            "–" if reached is None else f"{reached:.1f}",
+            f"{run['peak_bytes'] / GIGABYTE:.2f}",
+            f"{run['children_peak_bytes'] / GIGABYTE:.2f}",
         )
-    yield from (
-        "",
-        "Resident memory includes the pages of the decoded images that the system has mapped and may take back.",
-        "",
-    )
 
 
-def footing(facts: Facts) -> Iterator[str]:
-    """The machine, when it was measured, and how busy it was."""
-    machine = facts["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
-    parts = {**facts["contenders"], **facts["measures"]}
-    sittings = [(name, each) for name, part in parts.items() for each in sittings_of(part)]
-    loads = ", ".join(f"{name} {each['load'][0]:.1f} to {each['load'][1]:.1f}" for name, each in sittings)
-    yield (
-        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['platform']},"
-        f" Python {machine['python']}, {versions}."
+def throughput_table(throughput: Results) -> str:
+    """The throughput of `classic`."""
+    rows = []
+    for variant, speed in throughput["images_per_second"].items():
+        ratio = throughput["ratio"].get(variant)
+        over_graph = f"{ratio['median']:.2f}" if ratio else "1" if variant == "graph" else ""
+        rows.append(
+            (
+                GRAPH_LABELS.get(variant, f"convscope, {variant}"),
+                f"{speed['median']:,.0f}",
+                format_spread(speed, no_decimals),
+                over_graph,
+                format_spread(ratio or {}, two_decimals),
+            )
+        )
+    note = (
+        "`classic`, 128 px, batches of 32; images/s, in turns, each burst in a new process. convscope turns oneDNN on;"
+        " TensorFlow does so by itself only where the processor has AVX-512 VNNI or better."
     )
-    yield ""
-    days: dict[str, list[str]] = {}
-    for name, each in sittings:
-        if name not in days.setdefault(each["day"], []):
-            days[each["day"]].append(name)
-    yield "Measured on " + "; on ".join(f"{day}: {', '.join(days[day])}" for day in sorted(days)) + "."
-    yield ""
-    yield (
+    return f"{paragraph(note)}\n\n{table(' | median: | spread | over the graph: | spread', rows)}"
+
+
+def peak_table(peak: Results) -> str:
+    """The machine's matrix peak, and the share of it that a training step reaches."""
+    rows = []
+    for precision, speed in peak["peak"].items():
+        products = [product for product in peak["products"] if product["precision"] == precision]
+        fastest = max(products, key=lambda product: float(product["gflop_per_second"]["median"]))
+        name = f"peak in {precision}: {fastest['name']}"
+        rows.append((name, f"{speed['median']:,.0f}", format_spread(speed, no_decimals), "1", "", ""))
+    for step in peak["steps"]:
+        speed, share = step["gflop_per_second"], step["share"]
+        rows.append(
+            (
+                f"a step at {step['size']} px, {step['precision']}, {step['batch']} images",
+                f"{speed['median']:,.0f}",
+                format_spread(speed, no_decimals),
+                f"{share['median']:.2f}",
+                format_spread(share, two_decimals),
+                f"{step['images_per_second']['median']:,.0f}",
+            )
+        )
+    note = (
+        "The peak is the best median among matrix products in TensorFlow and PyTorch and convolutions in TensorFlow."
+        " The operations of a step are three times those of its convolutions and dense layers forward; its batches"
+        " are prepared meanwhile. Products and steps are timed in turns, a turn within a minute."
+    )
+    columns = " | GFLOP/s: | spread | of the peak in its precision: | spread | images/s:"
+    return f"{paragraph(note)}\n\n{table(columns, rows)}"
+
+
+def cost_table(cost: Results) -> str:
+    """Time and memory by the number of photos."""
+    rows = [
+        (
+            f"{row['images']:,}",
+            f"{row['seconds']:.0f}",
+            f"{row['first_step_seconds']:.0f}",
+            f"{row['peak_bytes'] / GIGABYTE:.2f}",
+            f"{row['children_peak_bytes'] / GIGABYTE:.2f}",
+        )
+        for row in cost["rows"]
+    ]
+    note = (
+        f"A complete `train` of {cost['steps']} steps of `compact` with an empty cache; where there are not as many"
+        f" photos, the rest are copies under other names. n = {cost['n']} each. Resident memory includes pages of"
+        " decoded images that the system has mapped and may take back."
+    )
+    columns = "photos: | seconds: | of these until the first step: | peak, GB: | decoding processes, GB:"
+    return f"{paragraph(note)}\n\n{table(columns, rows)}"
+
+
+def why_section() -> str:
+    """Why `compact` is kept, and where its parts were measured."""
+    reasons = (
+        "**Faster steps are not enough**: the reference's network ends at 79 % after its 10,000 steps"
+        " ([reference.md](reference.md)). What each change of `compact` gains is in [compact.md](compact.md).",
+        "**Ratios are measured in turns**, and time ratios are over the reference's time on the same machine: the speed"
+        " of a machine changes within the hour.",
+    )
+    return f"## Why\n\n{bullets(reasons)}"
+
+
+def conditions_section(results: Results) -> str:
+    """The days of the measurements, and the load of the machine."""
+    parts = {**results["contenders"], **results["measures"]}
+    sessions = [(name, session) for name, part in parts.items() for session in sessions_of(part)]
+    names_by_day: dict[str, list[str]] = {}
+    for name, session in sessions:
+        names = names_by_day.setdefault(session["day"], [])
+        if name not in names:
+            names.append(name)
+    days = "; on ".join(f"{day}: {', '.join(names_by_day[day])}" for day in sorted(names_by_day))
+    loads = ", ".join(f"{name} {session['load'][0]:.1f} to {session['load'][1]:.1f}" for name, session in sessions)
+    note = (
         f"Load average of a minute before and after each part or training: {loads}. Before it should be near 0, after"
-        f" no more than {machine['cores'] + 1}: more means that other work shared the cores."
+        f" no more than {results['machine']['cores'] + 1}: more means that other work shared the cores."
     )
-    yield ""
+    return "\n\n".join(("## Conditions", paragraph(f"Measured on {days}."), paragraph(note)))
 
 
-def sittings_of(part: Facts) -> list[Facts]:
-    """What tells its own day and load: each training of a part that has them, else the part."""
+def sessions_of(part: Results) -> list[Results]:
+    """What has its own day and load: each training of a part that has them, else the part."""
     return [run for run in part.get("runs", []) if "load" in run] or [part]
 
 
-def told_reference(facts: Facts) -> str:
-    """The reference's time in words."""
-    seconds = reference_seconds(facts)
-    if seconds is None:
-        return "not measured"
-    steps = facts["contenders"]["graph"]["runs"][0]["points"][-1]["step"]
-    taken = "" if steps == REFERENCE_STEPS else f", by the pace of the {steps:,} that were taken"
-    return f"{seconds:.0f} s here{taken}"
-
-
-def told_choices(found: Facts) -> str:
-    """What a training's recipe says otherwise than by default."""
-    return f", `{found['choices']}`" if found.get("choices") else ""
-
-
-def any_run(facts: Facts) -> bool:
-    """Whether any contender has been run."""
-    return any(each.get("runs") for each in facts["contenders"].values())
-
-
-def one_line(text: str) -> str:
-    """Text for a cell of a table."""
-    return " ".join(text.split()).replace("|", "\\|")
+def has_runs(results: Results) -> bool:
+    """Whether any competitor has been trained."""
+    return any(part.get("runs") for part in results["contenders"].values())

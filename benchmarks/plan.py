@@ -1,4 +1,4 @@
-"""How much of everything a benchmark does, and how long that takes about."""
+"""The amounts that each scale of the benchmark measures, and the approximate time of each part."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 Scale = Literal["full", "quick", "smoke"]
 REFERENCE_STEPS = 10_000
-SHORT_SHARE = 0.04  # of the reference's time, the budget of our short training
-SHORT_SECONDS = (10.0, 90.0)  # that it has at least and at most
+SHORT_SHARE = 0.04  # the short budget, as a share of the reference's time
+SHORT_SECONDS = (10.0, 90.0)  # its bounds
 HOUR_SECONDS = 3600.0
-# of the hour's recipe; docs/decisions/compact.md says why
+# of the recipe of the hour; docs/decisions/compact.md has the reasons
 HOUR_CHOICES: dict[str, Any] = {"image_size": 160, "erase": 0.25}
 
 
@@ -19,25 +19,27 @@ class Plan:
     """The amounts of one scale.
 
     Attributes:
-        most_photos: None: all that there are. held_out: photos to judge on.
+        max_photos: photos in all; None: every one.
+        num_validation: photos to evaluate on.
         graph_steps, graph_seconds: of the reference's computation, whichever ends first.
-        peer_seconds: that each peer learns.
-        ours_seconds: our budget at most; it is never more than the reference's computation needs for 10,000 steps.
-        seeds, short_seeds: trainings of ours, of the long and of the short budget.
-        first_seed: of the long ones; from 1 on they join those that were measured before.
-        burst_steps, burst_rounds: of the comparison of paces.
-        matrix_sizes, product_rounds: of the matrix peak. timed_steps: of `compact` at each size.
-        first_starts, second_starts: how often each is timed.
-        cost_counts, cost_steps: of the cost curve.
-        seconds: what each part takes about.
+        baseline_seconds: training time of Keras and of PyTorch.
+        max_budget_seconds: of the long budget, which is never more than the reference's time for 10,000 steps.
+        seeds, short_seeds: trainings of convscope with the long (or the hour's) and with the short budget.
+        burst_steps, burst_rounds: of the throughput of `classic`.
+        matrix_sizes, product_rounds: of the matrix peak.
+        timed_steps: of `compact` at each size.
+        first_starts, second_starts: how often each start is timed.
+        cost_counts, cost_steps: photos and steps of the cost curve.
+        seconds: approximate time of each part.
+        first_seed: of the long trainings; from 1 on they are added to those in the JSON.
     """
 
-    most_photos: int | None
-    held_out: int
+    max_photos: int | None
+    num_validation: int
     graph_steps: int
     graph_seconds: float
-    peer_seconds: float
-    ours_seconds: float
+    baseline_seconds: float
+    max_budget_seconds: float
     seeds: int
     short_seeds: int
     burst_steps: int
@@ -54,12 +56,12 @@ class Plan:
 
 
 FULL = Plan(
-    most_photos=None,
-    held_out=4000,
+    max_photos=None,
+    num_validation=4000,
     graph_steps=REFERENCE_STEPS,
-    graph_seconds=630,  # on a fast machine that is all of them; on another the pace says how long they would take
-    peer_seconds=240,
-    ours_seconds=900,
+    graph_seconds=630,  # a fast machine takes all steps; elsewhere their time is extrapolated
+    baseline_seconds=240,
+    max_budget_seconds=900,
     seeds=1,
     short_seeds=3,
     burst_steps=60,
@@ -85,12 +87,12 @@ FULL = Plan(
     },
 )
 QUICK = Plan(
-    most_photos=5000,
-    held_out=1000,
+    max_photos=5000,
+    num_validation=1000,
     graph_steps=300,
     graph_seconds=60,
-    peer_seconds=40,
-    ours_seconds=60,
+    baseline_seconds=40,
+    max_budget_seconds=60,
     seeds=1,
     short_seeds=1,
     burst_steps=20,
@@ -116,12 +118,12 @@ QUICK = Plan(
     },
 )
 SMOKE = Plan(  # tests the benchmark itself
-    most_photos=600,
-    held_out=100,
+    max_photos=600,
+    num_validation=100,
     graph_steps=50,
     graph_seconds=60,
-    peer_seconds=12,
-    ours_seconds=20,
+    baseline_seconds=12,
+    max_budget_seconds=20,
     seeds=1,
     short_seeds=2,
     burst_steps=4,
@@ -138,28 +140,28 @@ SMOKE = Plan(  # tests the benchmark itself
 PLANS: dict[Scale, Plan] = {"full": FULL, "quick": QUICK, "smoke": SMOKE}
 
 
-def reference_seconds(facts: dict[str, Any]) -> float | None:
-    """The time that the reference's computation needs for 10,000 steps, at the pace that was measured."""
-    runs = facts["contenders"].get("graph", {}).get("runs")
+def reference_seconds(results: dict[str, Any]) -> float | None:
+    """The time of the reference's computation for 10,000 steps, extrapolated from the steps that were taken."""
+    runs = results["contenders"].get("graph", {}).get("runs")
     if not runs:
         return None
     last = runs[0]["points"][-1]
     return float(last["seconds"] * REFERENCE_STEPS / last["step"])
 
 
-def budget(part: str, plan: Plan, facts: dict[str, Any]) -> float | None:
-    """Our budget in seconds for a training; None where it is not known yet."""
+def budget_seconds(part: str, plan: Plan, results: dict[str, Any]) -> float | None:
+    """The budget of a part in seconds; None before the reference's computation is measured."""
     if part == "hour":
         return HOUR_SECONDS
-    reference = reference_seconds(facts)
+    reference = reference_seconds(results)
     if reference is None:
         return None
     if part == "ours":
-        return min(reference, plan.ours_seconds)
-    least, most = SHORT_SECONDS
-    return min(max(SHORT_SHARE * reference, least), most, plan.ours_seconds)
+        return min(reference, plan.max_budget_seconds)
+    lower, upper = SHORT_SECONDS
+    return min(max(SHORT_SHARE * reference, lower), upper, plan.max_budget_seconds)
 
 
 def expected_seconds(part: str, plan: Plan) -> float:
-    """How long a part takes about."""
+    """The approximate time of a part."""
     return plan.seconds[part] * (plan.seeds if part in ("ours", "hour") else 1)

@@ -1,4 +1,7 @@
-"""The picture in the READMEs: what `make demo` shows of its network. Usage: python scripts/pictures.py RUN"""
+"""The figure in the READMEs: a heat map, probabilities and activations. Usage: python scripts/pictures.py RUN
+
+RUN is the run folder of `make demo`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ CHANNELS = 12
 
 
 def main(run: Run) -> None:
-    """Draw a held-out image of each of `DIGITS`, its heat, its scores, and the first channels of each layer."""
+    """Draw a held-out image of each of `DIGITS`, its heat map, its probabilities and activations of each block."""
     inside = open_introspection(run.path)
     columns = 3 + len(inside.blocks)
     figure = Figure(figsize=(13, 2.9 * len(DIGITS)), layout="constrained")
@@ -31,22 +34,22 @@ def main(run: Run) -> None:
     square, classes = inside.bundle.square, inside.bundle.classes
     for axes, path in zip(grid, held_out(run), strict=True):
         image = read_image(path, size=square.size, channels=square.channels)
-        look = inside.run(image)
-        best = int(look.probabilities.argmax())
+        result = inside.run(image)
+        predicted = int(result.probabilities.argmax())
         axes[0].imshow(image[..., 0], cmap="gray")
         axes[0].set_title("held-out image")
-        heat = Image.fromarray(look.heat[..., best]).resize(image.shape[:2])
+        heat_map = Image.fromarray(result.heat[..., predicted]).resize(image.shape[:2])
         axes[1].imshow(image[..., 0], cmap="gray")
-        axes[1].imshow(np.asarray(heat), cmap="inferno", alpha=0.6)
-        axes[1].set_title(f"heat map for {classes[best]}")
-        axes[2].barh(classes, look.probabilities, color="#1f5fa8")
+        axes[1].imshow(np.asarray(heat_map), cmap="inferno", alpha=0.6)
+        axes[1].set_title(f"heat map for {classes[predicted]}")
+        axes[2].barh(classes, result.probabilities, color="#1f5fa8")
         axes[2].invert_yaxis()
-        axes[2].set(title="score of each class", xlim=(0, 1))
-        for place, (block, activation) in zip(axes[3:], look.activations.items(), strict=True):
-            place.imshow(tile(activation), cmap="viridis")
-            place.set_title(f"{block} sees")
-        for place in (*axes[:2], *axes[3:]):
-            place.axis("off")
+        axes[2].set(title="probabilities", xlim=(0, 1))
+        for block_axes, (block, activations) in zip(axes[3:], result.activations.items(), strict=True):
+            block_axes.imshow(channel_grid(activations), cmap="viridis")
+            block_axes.set_title(f"activations of {block}")
+        for image_axes in (*axes[:2], *axes[3:]):
+            image_axes.axis("off")
     save_figure(figure, ROOT / "docs" / "pictures" / "inside.png")
 
 
@@ -57,9 +60,9 @@ def held_out(run: Run) -> list[Path]:
     return [root / next(row["path"] for row in rows if row["class"] == digit) for digit in DIGITS]
 
 
-def tile(activation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first channels of (h, w, c) in four columns, a gap between them."""
-    padded = np.pad(activation[..., :CHANNELS], ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
+def channel_grid(activations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first channels of (h, w, c) in four columns, with gaps."""
+    padded = np.pad(activations[..., :CHANNELS], ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
     rows = [np.hstack([padded[..., c] for c in range(first, first + 4)]) for first in range(0, CHANNELS, 4)]
     return np.vstack(rows)
 

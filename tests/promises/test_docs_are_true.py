@@ -1,4 +1,4 @@
-"""The promise: the pages made from the code are what the code says, and every page leads where it says."""
+"""The promise: the generated pages are up to date with the code, and no link of any page is broken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.tensorflow  # the page of public names loads each of th
 
 @pytest.fixture(scope="module")
 def docs() -> ModuleType:
-    """scripts/docs.py, which is no part of the package."""
+    """The module scripts/docs.py, which is outside the package."""
     spec = importlib.util.spec_from_file_location("docs_script", ROOT / "scripts" / "docs.py")
     assert spec is not None
     assert spec.loader is not None
@@ -30,10 +30,10 @@ def project(docs: ModuleType, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_page_is_true(docs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    """The project's own pages, links, commands and notebooks stand the check."""
+def test_every_page_is_up_to_date(docs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """The project's pages, links, commands and notebooks pass the check."""
     code = docs.main(["--check"])
-    assert (code, capsys.readouterr().out) == (0, "docs: every page is true\n")
+    assert (code, capsys.readouterr().out) == (0, "docs: every page is up to date\n")
 
 
 def test_fresh_pages_pass(docs: ModuleType, project: Path) -> None:
@@ -46,34 +46,34 @@ def test_fresh_pages_pass(docs: ModuleType, project: Path) -> None:
 
 @pytest.mark.parametrize("page", ["recipe.md", "commands.md", "python.md"])
 def test_stale_page_is_found(docs: ModuleType, project: Path, capsys: pytest.CaptureFixture[str], page: str) -> None:
-    """A page that somebody changed by hand is named, with the line that is wrong, and left as it is."""
+    """A page that was edited by hand is reported with the differing line, and not changed."""
     file = project / "docs" / "reference" / page
     file.write_text(file.read_text(encoding="utf-8") + "by hand\n", encoding="utf-8")
     assert docs.main(["--check", "--root", str(project)]) == 1
-    said = capsys.readouterr().out
-    assert f"docs/reference/{page} is stale" in said
-    assert "-by hand" in said
-    assert said.count("is stale") == 1
+    output = capsys.readouterr().out
+    assert f"docs/reference/{page} is stale" in output
+    assert "-by hand" in output
+    assert output.count("is stale") == 1
     assert file.read_text(encoding="utf-8").endswith("by hand\n")
 
 
 def test_missing_page_is_found(docs: ModuleType, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A page that is not there is stale too."""
+    """A missing page is stale too."""
     (project / "docs" / "reference" / "recipe.md").unlink()
     assert docs.main(["--check", "--root", str(project)]) == 1
     assert "docs/reference/recipe.md is stale" in capsys.readouterr().out
 
 
-def test_pages_are_of_no_machine(project: Path) -> None:
-    """The pages hold no terminal codes and no folder of the machine that made them."""
+def test_pages_do_not_depend_on_the_machine(project: Path) -> None:
+    """The pages contain no terminal codes and no path of the machine that wrote them."""
     text = "".join(file.read_text(encoding="utf-8") for file in project.rglob("*.md"))
     assert "\x1b" not in text
     assert str(ROOT) not in text
     assert str(Path.home()) == "/" or f"{Path.home()}/" not in text
 
 
-def test_pages_tell_what_there_is(project: Path) -> None:
-    """Each page holds what it is made of: a field with its default, a command with its usage, a name with its call."""
+def test_pages_are_complete(project: Path) -> None:
+    """Each page has its contents: a field with its default, a command with its usage, a name with its signature."""
     recipe, commands, python = (
         (project / "docs" / "reference" / page).read_text(encoding="utf-8")
         for page in ("recipe.md", "commands.md", "python.md")
@@ -88,7 +88,7 @@ def test_pages_tell_what_there_is(project: Path) -> None:
 def test_pages_do_not_depend_on_the_terminal(
     docs: ModuleType, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
 ) -> None:
-    """A narrow, a wide, or a colourful terminal makes the same pages."""
+    """A narrow, a wide or a colour terminal gives the same pages."""
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("TERMINAL_WIDTH", columns)
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -100,14 +100,14 @@ def test_pages_do_not_depend_on_the_terminal(
     ["see [this](docs/no.md)", "![figure](docs/no.png)", '<img src="docs/no.png">', "[part](gone.md#part)"],
 )
 def test_broken_link_is_found(docs: ModuleType, project: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    """A link or a picture that leads to no file is named with its page."""
+    """A link or an image whose file does not exist is reported with its page."""
     (project / "README.md").write_text(f"# A page\n\n{text}\n", encoding="utf-8")
     assert docs.main(["--check", "--root", str(project)]) == 1
     assert "README.md links to " in capsys.readouterr().out
 
 
 def test_good_links_pass(docs: ModuleType, project: Path) -> None:
-    """Links to files, folders, parts of pages and addresses pass; code is no link."""
+    """Links to files, folders, sections and URLs pass; code is not parsed for links."""
     text = "[a](docs/reference/recipe.md#x) [b](docs) [c](#here) [d](mailto:a@b) `x[0](y)`\n\n```python\nf[0](z)\n```\n"
     (project / "README.md").write_text(text, encoding="utf-8")
     assert docs.main(["--check", "--root", str(project)]) == 0
@@ -125,7 +125,7 @@ def test_readmes_show_the_same_commands(docs: ModuleType, project: Path, capsys:
 
 
 def test_stale_notebook_is_found(docs: ModuleType, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A notebook whose cells are not those of its .py is named."""
+    """A notebook whose cells differ from those of its .py is reported."""
     jupytext = pytest.importorskip("jupytext", reason="needs the extra `notebook`")
     source = project / "notebooks" / "walk.py"
     source.parent.mkdir()

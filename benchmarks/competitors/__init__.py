@@ -1,0 +1,1 @@
+"""The programs that `bench.py` runs, each in its own child process: `python -m competitors.NAME TASK PIPE`."""
