@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commands import Command, Ended
-from halves import write_halves
 from hypothesis import settings
+from localized_shapes import write_shapes
+from processes import Command, CommandResult
 from sample_images import write_folder
-from stranger import Stranger, invite_stranger
+from unprivileged_user import UnprivilegedUser, create_unprivileged_user
 
 from convscope.errors import MissingExtra
 from convscope.recipe.recipe import Recipe
@@ -63,10 +63,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def stranger() -> Iterator[Stranger]:
+def unprivileged_user() -> Iterator[UnprivilegedUser]:
     """A way to meet what one may not read, for root too."""
-    with invite_stranger() as stranger:
-        yield stranger
+    with create_unprivileged_user() as unprivileged_user:
+        yield unprivileged_user
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def _real(name: str) -> Path:
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command line in this process: words in, how it ended out."""
 
-    def run(*words: object) -> Ended:
+    def run(*words: object) -> CommandResult:
         from convscope.cli.commands import main
 
         monkeypatch.setattr(sys, "argv", ["convscope", *map(str, words)])
@@ -100,26 +100,26 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(SystemExit) as end:
             main()
         out, err = capsys.readouterr()
-        return Ended(int(end.value.code or 0), out, err)
+        return CommandResult(int(end.value.code or 0), out, err)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def localized_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """300 images of discs and rings, each in one half, 10 of them in the wrong folder. Only to be read."""
-    return write_halves(tmp_path_factory.mktemp("halves") / "shapes", per_class=150)
+    return write_shapes(tmp_path_factory.mktemp("localized_shapes") / "shapes", per_class=150)
 
 
 @pytest.fixture(scope="session")
-def trained(halves: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A small network that has learned `halves`. Only to be read; whoever writes copies it."""
+def trained(localized_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small network trained on `localized_shapes`. Read-only: a test that changes it copies it."""
     from convscope.training.training import train
 
     recipe = Recipe(
         network="classic", image_size=32, filters=(8, 16), dense_units=32, learning_rate=3e-3, epochs=20, test=0.15
     )
-    return train(halves, recipe, out=tmp_path_factory.mktemp("trained") / "run")
+    return train(localized_shapes, recipe, out=tmp_path_factory.mktemp("trained") / "run")
 
 
 @pytest.fixture(scope="session")

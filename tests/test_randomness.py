@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import run_python
 
 from convscope.randomness import draw_seed, generator, uniform
 
@@ -74,7 +72,5 @@ def test_global_generators_are_untouched() -> None:
 def test_another_process_draws_the_same() -> None:
     """Whatever its hash seed is, so that a resumed run continues with the same numbers."""
     program = "from convscope.randomness import *; print(draw_seed(5, 'a', 1), uniform(5, '狗'), generator(5).random())"
-    source = Path(__file__).parents[1] / "src"
-    environment = {"PYTHONPATH": str(source), "PYTHONHASHSEED": "77", "PYTHONUTF8": "1"}
-    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert ended.stdout.split() == [str(draw_seed(5, "a", 1)), str(uniform(5, "狗")), str(generator(5).random())]
+    output = run_python(program, PYTHONHASHSEED="77", PYTHONUTF8="1").out
+    assert output.split() == [str(draw_seed(5, "a", 1)), str(uniform(5, "狗")), str(generator(5).random())]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from stranger import Stranger
+from unprivileged_user import UnprivilegedUser
 
 from convscope.environment import available_cores
 from convscope.errors import RunError
@@ -57,15 +57,20 @@ def test_runs_without_a_name_are_counted_up(here: Path) -> None:
         assert sorted(pool.map(start, range(32))) == list(range(9, 41))
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_before_it_is_needed(tmp_path: Path, stranger: Stranger) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_before_it_is_needed(
+    tmp_path: Path, unprivileged_user: UnprivilegedUser
+) -> None:
     """The check leaves nothing behind; where no run can be made, that is an error now and not after the training."""
     check_free(tmp_path / "a" / "b")
     assert not (tmp_path / "a").exists()
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"file/run cannot be written.*choose another `out`"):
         check_free(tmp_path / "file" / "run")
-    with stranger.rights(), pytest.raises(RunError, match="Permission denied"):  # the folder of another user
-        check_free(stranger.folder / "run")
+    with (
+        unprivileged_user.impersonate(),
+        pytest.raises(RunError, match="Permission denied"),
+    ):  # the folder of another user
+        check_free(unprivileged_user.folder / "run")
 
 
 def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
@@ -82,12 +87,14 @@ def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
     assert new_run(tmp_path / "empty", recipe=RECIPE, data=DATA).recipe == RECIPE
 
 
-def test_a_run_that_cannot_be_written_is_an_error(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_cannot_be_written_is_an_error(
+    unprivileged_user: UnprivilegedUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No permission, or a file where a folder has to be: an error in three parts, with or without `out`."""
-    (stranger.folder / "file").touch()
-    (stranger.folder / "closed").mkdir(mode=0o700)
-    monkeypatch.chdir(stranger.folder)
-    with stranger.rights():
+    (unprivileged_user.folder / "file").touch()
+    (unprivileged_user.folder / "closed").mkdir(mode=0o700)
+    monkeypatch.chdir(unprivileged_user.folder)
+    with unprivileged_user.impersonate():
         for path in (None, Path("run"), Path("closed/run"), Path("file/run")):
             with pytest.raises(RunError, match=r"cannot be written.*choose another `out`"):
                 new_run(path, recipe=RECIPE, data=DATA)

@@ -192,5 +192,5 @@ def test_the_callers_script_is_not_run_again(tmp_path: Path) -> None:
         "    print(worker.request({'number': 3})[0]['number'])\n",
         encoding="utf-8",
     )
-    ended = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (ended.stdout, ended.stderr) == ("once\n3\n", "")
+    result = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("once\n3\n", "")

@@ -6,7 +6,7 @@ import resource
 from pathlib import Path
 
 import pytest
-from stranger import Stranger
+from unprivileged_user import UnprivilegedUser
 
 from convscope.errors import BundleError, ExportError
 from convscope.files import explain_write_errors, staged_folder, write_atomic
@@ -19,10 +19,12 @@ def write(folder: Path, error_class: type[BundleError] | type[ExportError]) -> N
 
 
 @pytest.mark.parametrize("error_class", [BundleError, ExportError])
-def test_folder_without_permission(stranger: Stranger, error_class: type[BundleError] | type[ExportError]) -> None:
+def test_folder_without_permission(
+    unprivileged_user: UnprivilegedUser, error_class: type[BundleError] | type[ExportError]
+) -> None:
     """The error names the folder and the reason of the system."""
-    folder = stranger.folder / "model"
-    with stranger.rights(), pytest.raises(error_class) as caught:
+    folder = unprivileged_user.folder / "model"
+    with unprivileged_user.impersonate(), pytest.raises(error_class) as caught:
         write(folder, error_class)
     assert caught.value.found == f"{folder} cannot be written: Permission denied"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stranger import Stranger
 from tiny_model import SMALL, random_model, write_onnx
+from unprivileged_user import UnprivilegedUser
 
 from convscope.bundle.bundle import open_bundle
 from convscope.bundle.model_file import MAX_BYTES
@@ -135,14 +135,14 @@ def test_unfinished_run_has_its_own_error(tmp_path: Path) -> None:
     assert "`convscope train` with `resume=True`" in caught.value.fix
 
 
-def test_model_without_permission_is_refused(stranger: Stranger) -> None:
+def test_model_without_permission_is_refused(unprivileged_user: UnprivilegedUser) -> None:
     """A file or folder that may not be read is an error in three parts, not a traceback."""
-    file = random_model(CLASSES).write(stranger.folder / "model.onnx")
+    file = random_model(CLASSES).write(unprivileged_user.folder / "model.onnx")
     file.chmod(0)
-    with stranger.rights(), pytest.raises(BundleError, match="cannot be opened"):
+    with unprivileged_user.impersonate(), pytest.raises(BundleError, match="cannot be opened"):
         open_bundle(file)
-    stranger.folder.chmod(0)
-    with stranger.rights(), pytest.raises(BundleError, match="cannot be opened"):
+    unprivileged_user.folder.chmod(0)
+    with unprivileged_user.impersonate(), pytest.raises(BundleError, match="cannot be opened"):
         open_bundle(file)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from commands import Command
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import Command
 from sample_images import write_folder
 from tiny_model import random_model
 
@@ -62,9 +62,9 @@ def test_damaged_weight_is_refused_by_all_who_open_it(plain: bytes, tmp_path: Pa
     file = tmp_path / "model.onnx"
     file.write_bytes(content)
     photos = write_folder(tmp_path / "photos", per_class=1, size=8)
-    for ended in (cli("verify", file), cli("predict", file, photos)):
-        assert ended.code == 2
-        assert "which has changed since it was written" in ended.err
+    for result in (cli("verify", file), cli("predict", file, photos)):
+        assert result.code == 2
+        assert "which has changed since it was written" in result.err
 
 
 def test_missing_checksum_is_detected(plain: bytes, tmp_path: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import environment
-from halves import CLASSES, draw_half
+from localized_shapes import CLASSES, draw_shape
+from processes import run_python
 
 from convscope.bundle.bundle import open_bundle
 from convscope.bundle.checksum import LENGTH
@@ -21,7 +19,7 @@ from convscope.run import Run
 
 pytestmark = pytest.mark.tensorflow
 
-IMAGE = draw_half("ring", 10**6)
+IMAGE = draw_shape("ring", 10**6)
 
 
 def test_outputs_are_what_keras_computes(trained: Run) -> None:
@@ -118,8 +116,7 @@ def test_introspection_loads_no_tensorflow(trained: Run, tmp_path: Path) -> None
         "from pathlib import Path\nfrom convscope import explain\n"
         "explain(Path(sys.argv[1]), out=Path(sys.argv[2]))"
     )
-    command = [sys.executable, "-c", program, trained.path, tmp_path / "out"]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment())
-    assert ended.returncode == 0, ended.stderr
+    result = run_python(program, trained.path, tmp_path / "out")
+    assert result.code == 0, result.err
     assert (tmp_path / "out" / "report.html").is_file()
     assert (tmp_path / "out" / "figures" / "image1_heatmap.png").is_file()

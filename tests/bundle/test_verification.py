@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Command
+from processes import Command
 from sample_images import KINDS
 from tiny_model import TinyModel, random_model
 
@@ -49,10 +49,10 @@ def test_unchanged_model_agrees(tmp_path: Path, cli: Command) -> None:
     assert result.agrees
     assert 8 <= result.num_images == result.same_labels <= 16
     assert result.difference < 1e-6
-    ended = cli("verify", file)
-    assert ended.code == 0
-    assert ended.out.startswith("agree: largest difference of a probability ")
-    assert "intact" not in ended.out  # it has no checksum
+    command = cli("verify", file)
+    assert command.code == 0
+    assert command.out.startswith("agree: largest difference of a probability ")
+    assert "intact" not in command.out  # it has no checksum
 
 
 def test_changed_model_differs(tmp_path: Path, cli: Command) -> None:
@@ -67,10 +67,10 @@ def test_changed_model_differs(tmp_path: Path, cli: Command) -> None:
     result = verify(file)
     assert not result.agrees
     assert result.difference == pytest.approx(expected, rel=1e-3)
-    ended = cli("verify", file)
-    assert ended.code == 2
-    assert ended.out.startswith("differ: ")
-    assert "predictions here differ: largest difference of a probability" in ended.err
+    command = cli("verify", file)
+    assert command.code == 2
+    assert command.out.startswith("differ: ")
+    assert "predictions here differ: largest difference of a probability" in command.err
 
 
 def test_model_without_golden_images_is_an_error(tmp_path: Path) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
-from commands import Command, Ended, environment
 from PIL import Image
+from processes import Command, CommandResult, run_python
 from sample_images import draw
 from tiny_model import colour_model
 
@@ -27,13 +25,6 @@ main()
 """
 
 
-def run(program: str, *words: object) -> Ended:
-    """Run a program in a new process."""
-    command = [sys.executable, "-c", program, *map(str, words)]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment())
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize(
@@ -48,8 +39,8 @@ def test_stop_during_an_import_is_quiet(tmp_path: Path, module: str, number: str
     handler = "default_int_handler" if number == "SIGINT" else "SIG_DFL"
     Image.fromarray(draw("disc", 12, 1)).save(tmp_path / "a.png")
     words = ["predict", colour_model().write(tmp_path / "m.onnx"), tmp_path / "a.png"]
-    ended = run(STOP_AT.format(number=number, handler=handler, module=module), *words)
-    assert ended == Ended(130, "", "stopped\n")
+    result = run_python(STOP_AT.format(number=number, handler=handler, module=module), *words)
+    assert result == CommandResult(130, "", "stopped\n")
 
 
 STOP_IN_A_FINALISER = """
@@ -73,31 +64,31 @@ def test_stop_in_a_finaliser_stops_the_work(number: str) -> None:
     """Python drops what is raised while an object is freed; the work that follows is stopped all the same."""
     handler = "default_int_handler" if number == "SIGINT" else "SIG_DFL"
     raised = f"signal.raise_signal(signal.{number})"
-    ended = run(STOP_IN_A_FINALISER.format(number=number, handler=handler, raised=raised, seconds=60))
-    assert ended == Ended(130, "", "stopped\n")
+    result = run_python(STOP_IN_A_FINALISER.format(number=number, handler=handler, raised=raised, seconds=60))
+    assert result == CommandResult(130, "", "stopped\n")
 
 
 def test_other_errors_in_a_finaliser_are_printed() -> None:
     """As Python prints them."""
-    words = {"number": "SIGINT", "handler": "default_int_handler", "raised": "raise ValueError('odd')", "seconds": 0}
-    ended = run(STOP_IN_A_FINALISER.format(**words))
-    assert ended.code == 0
-    assert "ValueError: odd" in ended.err
+    values = {"number": "SIGINT", "handler": "default_int_handler", "raised": "raise ValueError('odd')", "seconds": 0}
+    result = run_python(STOP_IN_A_FINALISER.format(**values))
+    assert result.code == 0
+    assert "ValueError: odd" in result.err
 
 
 @pytest.mark.slow
 def test_ignored_signal_stays_ignored() -> None:
     """If Ctrl-C is ignored, as by nohup and a shell's `&`, it stops nothing."""
-    ended = run(STOP_AT.format(number="SIGINT", handler="SIG_IGN", module="typer"), "--version")
-    assert (ended.code, ended.err) == (0, "")
+    result = run_python(STOP_AT.format(number="SIGINT", handler="SIG_IGN", module="typer"), "--version")
+    assert (result.code, result.err) == (0, "")
 
 
 def test_nothing_heavy_loads_before_the_signal_handlers() -> None:
     """The installed command calls `main` of `__main__`, which imports little."""
     scripts = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["scripts"]
     assert scripts == {"convscope": "convscope.__main__:main"}
-    ended = run("import sys, convscope.__main__; print(*sys.modules)")
-    assert set(ended.out.split()).isdisjoint({"typer", "rich", "json", "pathlib", "convscope.cli.commands"})
+    result = run_python("import sys, convscope.__main__; print(*sys.modules)")
+    assert set(result.out.split()).isdisjoint({"typer", "rich", "json", "pathlib", "convscope.cli.commands"})
 
 
 @pytest.mark.tensorflow
@@ -119,7 +110,7 @@ for _ in range(2):
     except ImportError:
         print(gc.isenabled(), gc.get_freeze_count() - before > 1000)
 """
-    assert run(code).out.split() == ["False", str(was_enabled), "True", str(was_enabled), "False"]
+    assert run_python(code).out.split() == ["False", str(was_enabled), "True", str(was_enabled), "False"]
 
 
 @pytest.mark.tensorflow
@@ -131,7 +122,7 @@ def test_train_freezes_what_tensorflow_made(photos: Path, tmp_path: Path) -> Non
         "try: main()\nfinally: print(gc.get_freeze_count() > 200_000)"
     )
     words = ["train", photos, "--network", "classic", "--steps", 1, "--out", tmp_path / "run"]
-    assert run(code, *words).out.split() == [str(tmp_path / "run"), "True"]
+    assert run_python(code, *words).out.split() == [str(tmp_path / "run"), "True"]
 
 
 def names_of_commands() -> list[str]:
@@ -150,11 +141,11 @@ def names_of_commands() -> list[str]:
 def test_help_fits_80_columns(name: str, cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain text without escape sequences; `-h` and `--help` are the same."""
     monkeypatch.setenv("COLUMNS", "80")
-    ended = cli(*name.split(), "--help")
-    assert ended == cli(*name.split(), "-h")
-    assert (ended.code, ended.err) == (0, "")
-    assert max(map(len, ended.out.splitlines())) <= 80
-    assert "\x1b" not in ended.out
+    result = cli(*name.split(), "--help")
+    assert result == cli(*name.split(), "-h")
+    assert (result.code, result.err) == (0, "")
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert "\x1b" not in result.out
 
 
 def test_list_of_commands_is_complete_and_uncut(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,4 +161,4 @@ def test_version_is_printed(cli: Command) -> None:
     """`--version`, on standard output."""
     import convscope
 
-    assert cli("--version") == Ended(0, f"convscope {convscope.__version__}\n", "")
+    assert cli("--version") == CommandResult(0, f"convscope {convscope.__version__}\n", "")

@@ -12,15 +12,15 @@ from typing import Annotated
 
 import pytest
 import typer
-from commands import Command as RunCommand
-from commands import Ended, finish, start
-from stranger import Stranger
+from processes import Command as RunCommand
+from processes import CommandResult, finish, start
+from unprivileged_user import UnprivilegedUser
 
 from convscope.cli.errors import DISK_ERRORS, PATH_ERRORS, Command, Commands, describe_os_error
 from convscope.errors import ConvscopeError, Interrupted
 
 Body = Callable[[], None]
-End = Callable[..., Ended]
+End = Callable[..., CommandResult]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def end(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     """How `convscope work --out FILE` ends, if what it does is `body`."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    def run(body: Body, *flags: str, out: Path = tmp_path / "out") -> Ended:
+    def run(body: Body, *flags: str, out: Path = tmp_path / "out") -> CommandResult:
         app = typer.Typer(name="convscope", cls=Commands, rich_markup_mode=None, add_completion=False)
 
         @app.callback()
@@ -47,7 +47,7 @@ def end(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
         with pytest.raises(SystemExit) as exit:
             app()
         captured = capsys.readouterr()
-        return Ended(int(exit.value.code or 0), captured.out, captured.err)
+        return CommandResult(int(exit.value.code or 0), captured.out, captured.err)
 
     return run
 
@@ -64,7 +64,7 @@ def raising(error: BaseException) -> Body:
 def test_known_error_has_three_lines(end: End) -> None:
     """found, expected, fix, with parameters as flags; exit code 2."""
     error = ConvscopeError(found="`epochs=0`, a `thing`", expected="`epochs` above 0", fix="change `epochs`")
-    assert end(raising(error)) == Ended(
+    assert end(raising(error)) == CommandResult(
         2, "", "found:    --epochs 0, a `thing`\nexpected: --epochs above 0\nfix:      change --epochs\n"
     )
 
@@ -72,15 +72,15 @@ def test_known_error_has_three_lines(end: End) -> None:
 def test_text_of_an_error_cannot_disturb_the_terminal(end: End) -> None:
     """Line feeds and escape sequences in a name are escaped: still three lines."""
     error = ConvscopeError(found="a\nfix: rm -rf\x1b[2J", expected="b", fix="c")
-    ended = end(raising(error))
-    assert ended.err.splitlines()[0] == "found:    a\\nfix: rm -rf\\x1b[2J"
-    assert len(ended.err.splitlines()) == 3
+    result = end(raising(error))
+    assert result.err.splitlines()[0] == "found:    a\\nfix: rm -rf\\x1b[2J"
+    assert len(result.err.splitlines()) == 3
 
 
 def test_stopped_work_prints_the_command_that_continues(end: End) -> None:
     """stopped, saved, resume; exit code 130."""
     stop = Interrupted(position="step 1 of 2", saved="everything, in runs/1", resume={"out": "my run", "epochs": 3})
-    assert end(raising(stop)) == Ended(
+    assert end(raising(stop)) == CommandResult(
         130,
         "",
         "stopped:  step 1 of 2\nsaved:    everything, in runs/1\nresume:   convscope work 'my run' --epochs 3\n",
@@ -89,15 +89,15 @@ def test_stopped_work_prints_the_command_that_continues(end: End) -> None:
 
 def test_ctrl_c_is_one_word(end: End) -> None:
     """No traceback; exit code 130."""
-    assert end(raising(KeyboardInterrupt())) == Ended(130, "", "stopped\n")
+    assert end(raising(KeyboardInterrupt())) == CommandResult(130, "", "stopped\n")
 
 
 def test_unexpected_error_is_called_a_bug(end: End, tmp_path: Path) -> None:
     """Exit code 1, one line, and a file with versions, command and traceback."""
-    ended = end(raising(ValueError("odd \x1b[2J value\nmore")))
+    result = end(raising(ValueError("odd \x1b[2J value\nmore")))
     file = next(tmp_path.glob("convscope-traceback-*.txt"))
     message = "this is a bug in convscope: ValueError: odd \\x1b[2J value"
-    assert ended == Ended(1, "", f"{message}; the traceback is in {file}\n")
+    assert result == CommandResult(1, "", f"{message}; the traceback is in {file}\n")
     text = file.read_text(encoding="utf-8")
     assert text.startswith("convscope ")
     assert str(sys.argv) in text
@@ -107,11 +107,11 @@ def test_unexpected_error_is_called_a_bug(end: End, tmp_path: Path) -> None:
 
 def test_traceback_can_be_printed(end: End, tmp_path: Path) -> None:
     """With `--traceback` it is printed above the line, without escape sequences, and no file is written."""
-    ended = end(raising(ValueError("odd \x1b[2J value")), "--traceback")
-    assert ended.code == 1
-    assert ended.err.startswith("Traceback (most recent call last)")
-    assert ended.err.endswith("this is a bug in convscope: ValueError: odd \\x1b[2J value\n")
-    assert "\x1b" not in ended.err
+    result = end(raising(ValueError("odd \x1b[2J value")), "--traceback")
+    assert result.code == 1
+    assert result.err.startswith("Traceback (most recent call last)")
+    assert result.err.endswith("this is a bug in convscope: ValueError: odd \\x1b[2J value\n")
+    assert "\x1b" not in result.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,9 +142,9 @@ def test_place_of_the_user_that_cannot_be_written_is_no_bug(end: End, number: in
     """The path and the system's reason, with what to check."""
     place = tmp_path / "out"
     for path in (place, place / "model" / "model.onnx", place.parent, place.with_name(".out.parts") / "1.csv"):
-        ended = end(raising(OSError(number, "the reason", str(path))), out=place)
-        assert ended.code == 2
-        assert ended.err.splitlines()[0] == f"found:    {path}: the reason"
+        result = end(raising(OSError(number, "the reason", str(path))), out=place)
+        assert result.code == 2
+        assert result.err.splitlines()[0] == f"found:    {path}: the reason"
 
 
 def test_other_errors_of_the_system_are_bugs(end: End, tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_other_errors_of_the_system_are_bugs(end: End, tmp_path: Path) -> None:
 
 def test_missing_place_is_no_bug(end: End, tmp_path: Path) -> None:
     """As in a folder that the system lets nobody make."""
-    ended = end(raising(FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path))))
-    assert (ended.code, ended.err.splitlines()[0]) == (2, f"found:    {tmp_path}: No such file or directory")
+    result = end(raising(FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path))))
+    assert (result.code, result.err.splitlines()[0]) == (2, f"found:    {tmp_path}: No such file or directory")
 
 
 def test_full_disk_is_never_a_bug() -> None:
@@ -180,25 +180,27 @@ def test_default_places_count_as_chosen(end: End, cache: Path) -> None:
         assert end(raising(PermissionError(errno.EACCES, "Permission denied", str(path)))).code == 2
 
 
-def test_folder_without_permission_is_described(stranger: Stranger, cli: RunCommand) -> None:
+def test_folder_without_permission_is_described(unprivileged_user: UnprivilegedUser, cli: RunCommand) -> None:
     """`--out` where the user may not write: three lines with the path that was typed, no temporary name."""
     from PIL import Image
     from tiny_model import colour_model
 
-    model = colour_model().write(stranger.folder / "m.onnx")
-    Image.new("RGB", (8, 8)).save(stranger.folder / "a.png")
-    (stranger.folder / "closed").mkdir(mode=0o555)
-    with stranger.rights():
-        ended = cli("predict", model, stranger.folder / "a.png", "--out", stranger.folder / "closed" / "t.csv")
-    assert ended.code == 2
-    assert ended.err.splitlines()[-3].startswith(f"found:    {stranger.folder / 'closed'}")
-    assert "Permission denied" in ended.err.splitlines()[-3]
+    model = colour_model().write(unprivileged_user.folder / "m.onnx")
+    Image.new("RGB", (8, 8)).save(unprivileged_user.folder / "a.png")
+    (unprivileged_user.folder / "closed").mkdir(mode=0o555)
+    with unprivileged_user.impersonate():
+        result = cli(
+            "predict", model, unprivileged_user.folder / "a.png", "--out", unprivileged_user.folder / "closed" / "t.csv"
+        )
+    assert result.code == 2
+    assert result.err.splitlines()[-3].startswith(f"found:    {unprivileged_user.folder / 'closed'}")
+    assert "Permission denied" in result.err.splitlines()[-3]
 
 
 def test_messages_name_flags(end: End) -> None:
     """What the library logs while a command runs speaks of the command's flags."""
     body = lambda: logging.getLogger("convscope.x").info("`epochs=3` and `shrink` \x1b[2J\nnext")  # noqa: E731
-    assert end(body) == Ended(0, "", "--epochs 3 and `shrink` \\x1b[2J\nnext\n")
+    assert end(body) == CommandResult(0, "", "--epochs 3 and `shrink` \\x1b[2J\nnext\n")
 
 
 def test_wrong_usage_cannot_disturb_the_terminal(cli: RunCommand) -> None:
@@ -207,10 +209,10 @@ def test_wrong_usage_cannot_disturb_the_terminal(cli: RunCommand) -> None:
     Rests on the class of Typer's errors of usage, which it does not export: where that has moved, the name is printed
     unchanged.
     """
-    ended = cli("merge", "a", "--out", "b", "--\x1b[2J")
-    assert ended.code == 2
-    assert "\x1b" not in ended.err
-    assert "\\x1b[2J" in ended.err
+    result = cli("merge", "a", "--out", "b", "--\x1b[2J")
+    assert result.code == 2
+    assert "\x1b" not in result.err
+    assert "\\x1b[2J" in result.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
@@ -218,8 +220,8 @@ def test_wrong_usage_cannot_disturb_the_terminal(cli: RunCommand) -> None:
 def test_full_disk_under_standard_output_is_no_bug() -> None:
     """Three lines and exit code 2; test_output.py has the long outputs."""
     with open("/dev/full", "w") as full:
-        ended = finish(start("cache", "list", stdout=full))
-    assert ended == Ended(
+        result = finish(start("cache", "list", stdout=full))
+    assert result == CommandResult(
         2,
         None,  # type: ignore[arg-type]
         "found:    standard output: No space left on device\n"

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import typer
-from commands import Command
+from processes import Command
 
 from convscope.cli.options import duration, number, numbers, shard_numbers, share
 from convscope.recipe.recipe import Recipe
@@ -95,7 +95,7 @@ def test_every_field_of_the_recipe_is_a_flag_with_its_defaults(cli: Command) -> 
 @pytest.mark.tensorflow
 def test_invalid_choices_are_errors_in_three_lines(cli: Command, words: list[str], found: str) -> None:
     """Before any image is read."""
-    ended = cli("train", "no such folder", *words)
-    assert (ended.code, ended.out) == (2, "")
-    assert found in ended.err.splitlines()[0]
-    assert len(ended.err.splitlines()) == 3
+    result = cli("train", "no such folder", *words)
+    assert (result.code, result.out) == (2, "")
+    assert found in result.err.splitlines()[0]
+    assert len(result.err.splitlines()) == 3

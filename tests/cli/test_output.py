@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import environment
+from processes import environment
 
 BEGIN = "import sys, errno\nfrom convscope.cli.output import OutputError, marked_output_errors\n"
 WRITE = """
@@ -23,7 +23,7 @@ WRITES = ["print('x')", "print('x' * 1_000_000)", "sys.stdout.writelines(['line\
 
 
 def run(code: str, **streams: object) -> subprocess.CompletedProcess[str]:
-    """Run Python in a process of its own."""
+    """Run Python in a new process."""
     program = [sys.executable, "-c", BEGIN + code]
     return subprocess.run(program, stderr=subprocess.PIPE, text=True, env=environment(), **streams)  # type: ignore[call-overload, no-any-return]
 
@@ -34,8 +34,8 @@ def run(code: str, **streams: object) -> subprocess.CompletedProcess[str]:
 def test_full_disk_is_an_output_error(write: str) -> None:
     """However much is written at once; nothing is left for Python to complain about at its end."""
     with open("/dev/full", "w") as full:
-        ended = run(WRITE.format(write=write), stdout=full)
-    assert (ended.returncode, ended.stderr) == (1, "ENOSPC\n")
+        result = run(WRITE.format(write=write), stdout=full)
+    assert (result.returncode, result.stderr) == (1, "ENOSPC\n")
 
 
 @pytest.mark.slow
@@ -44,15 +44,17 @@ def test_closed_pipe_is_an_output_error(write: str) -> None:
     """As in `convscope ... | head`."""
     reader, writer = os.pipe()
     os.close(reader)
-    ended = run(WRITE.format(write=write), stdout=writer)
+    result = run(WRITE.format(write=write), stdout=writer)
     os.close(writer)
-    assert (ended.returncode, ended.stderr) == (1, "EPIPE\n")
+    assert (result.returncode, result.stderr) == (1, "EPIPE\n")
 
 
 def test_other_files_keep_their_errors() -> None:
     """A full disk elsewhere stays an OSError."""
-    ended = run("with marked_output_errors():\n    open('/dev/full', 'w').write('x' * 100_000)", stdout=subprocess.PIPE)
-    assert "OSError: [Errno 28] No space left on device" in ended.stderr
+    result = run(
+        "with marked_output_errors():\n    open('/dev/full', 'w').write('x' * 100_000)", stdout=subprocess.PIPE
+    )
+    assert "OSError: [Errno 28] No space left on device" in result.stderr
 
 
 def test_output_that_was_closed_before_is_dropped() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import PIL
 import pytest
 from sample_images import draw, encode, near_copies, refused_files, scene, write_folder
-from stranger import Stranger
+from unprivileged_user import UnprivilegedUser
 
 from convscope.datasets.cache import Cache, cache_folder, clear_caches, fingerprint, list_caches, open_cache
 from convscope.errors import CacheError
@@ -277,24 +277,32 @@ def test_a_disk_that_fills_while_writing_leaves_nothing(folder: Path, base: Path
     assert len(open_cache(folder, PATHS, SPEC, folder=base).images) == 6
 
 
-def test_a_folder_that_may_not_be_written_is_an_error(folder: Path, stranger: Stranger, tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_written_is_an_error(
+    folder: Path, unprivileged_user: UnprivilegedUser, tmp_path: Path
+) -> None:
     """No permission to write, or to read, or a file in its place: the fix is another folder."""
-    (stranger.folder / "closed").mkdir(mode=0o700)
-    for parent in (stranger.folder / "new", stranger.folder / "closed" / "new"):
-        with stranger.rights(), pytest.raises(CacheError, match=r"Permission denied.*choose another `cache`"):
+    (unprivileged_user.folder / "closed").mkdir(mode=0o700)
+    for parent in (unprivileged_user.folder / "new", unprivileged_user.folder / "closed" / "new"):
+        with (
+            unprivileged_user.impersonate(),
+            pytest.raises(CacheError, match=r"Permission denied.*choose another `cache`"),
+        ):
             open_cache(folder, PATHS, SPEC, folder=parent)
     (tmp_path / "file").touch()
     with pytest.raises(CacheError, match="choose another `cache`"):
         open_cache(folder, PATHS, SPEC, folder=tmp_path / "file")
 
 
-def test_a_cache_folder_that_cannot_be_read_is_an_error(stranger: Stranger) -> None:
+def test_a_cache_folder_that_cannot_be_read_is_an_error(unprivileged_user: UnprivilegedUser) -> None:
     """Also where caches are only listed or cleared."""
-    closed = stranger.folder / "closed"
+    closed = unprivileged_user.folder / "closed"
     (closed / "images-0").mkdir(parents=True)
     closed.chmod(0o444)
     for function in (list_caches, clear_caches):
-        with stranger.rights(), pytest.raises(CacheError, match="cannot be read or written: Permission denied"):
+        with (
+            unprivileged_user.impersonate(),
+            pytest.raises(CacheError, match="cannot be read or written: Permission denied"),
+        ):
             function(closed)
 
 

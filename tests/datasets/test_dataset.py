@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_images import near_copies, refused_files, scene, write_folder
-from stranger import Stranger
+from unprivileged_user import UnprivilegedUser
 
 from convscope.datasets.dataset import (
     Dataset,
@@ -155,14 +155,14 @@ def test_a_class_without_a_usable_image_is_an_error(tmp_path: Path) -> None:
     assert error.found == "no usable image of class 'bar' to train on: bar/empty.jpg: empty file"
 
 
-def test_a_class_that_cannot_be_read_is_an_error(stranger: Stranger) -> None:
+def test_a_class_that_cannot_be_read_is_an_error(unprivileged_user: UnprivilegedUser) -> None:
     """A class folder without permission does not silently drop the class."""
-    write_folder(stranger.folder, size=12)
-    (stranger.folder / "ring").chmod(0)
-    (stranger.folder / ".caches").mkdir()
-    (stranger.folder / ".caches").chmod(0o777)
-    with stranger.rights():
-        dataset = open_dataset(stranger.folder, RECIPE, cache=stranger.folder / ".caches")
+    write_folder(unprivileged_user.folder, size=12)
+    (unprivileged_user.folder / "ring").chmod(0)
+    (unprivileged_user.folder / ".caches").mkdir()
+    (unprivileged_user.folder / ".caches").chmod(0o777)
+    with unprivileged_user.impersonate():
+        dataset = open_dataset(unprivileged_user.folder, RECIPE, cache=unprivileged_user.folder / ".caches")
         with pytest.raises(FolderError, match=r"no usable image of class 'ring'.*without permission"):
             check_dataset(dataset, max_refused=1.0)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sample_images import draw, encode
-from stranger import Stranger
+from unprivileged_user import UnprivilegedUser
 
 from convscope.datasets.listing import SPLIT_NAMES, Listing, describe_ignored, label_of_filename, list_folder
 from convscope.errors import FolderError
@@ -188,12 +188,12 @@ def test_broken_links_are_listed_by_suffix(tmp_path: Path) -> None:
 # permissions
 
 
-def test_unreadable_folders_are_refused_by_name(stranger: Stranger) -> None:
+def test_unreadable_folders_are_refused_by_name(unprivileged_user: UnprivilegedUser) -> None:
     """A class folder, and a folder in one, without permission to read: one row each, with the class."""
-    root = touch(stranger.folder, "cat/1.jpg", "cat/locked/2.jpg", "dog/3.jpg")
+    root = touch(unprivileged_user.folder, "cat/1.jpg", "cat/locked/2.jpg", "dog/3.jpg")
     (root / "cat" / "locked").chmod(0)
     (root / "dog").chmod(0)
-    with stranger.rights():
+    with unprivileged_user.impersonate():
         listing = list_folder(root)
     assert labels(listing) == {"cat/1.jpg": "cat"}
     unreadable = {item.path: (item.label, item.reason) for item in listing.items if item.reason}
@@ -202,30 +202,30 @@ def test_unreadable_folders_are_refused_by_name(stranger: Stranger) -> None:
     assert listing.empty == ()
 
 
-def test_unreadable_folders_are_refused_with_label_from_name(stranger: Stranger) -> None:
+def test_unreadable_folders_are_refused_with_label_from_name(unprivileged_user: UnprivilegedUser) -> None:
     """A folder without permission to read is listed there too."""
-    root = touch(stranger.folder, "cat.1.jpg", "locked/dog.2.jpg")
+    root = touch(unprivileged_user.folder, "cat.1.jpg", "locked/dog.2.jpg")
     (root / "locked").chmod(0)
-    with stranger.rights():
+    with unprivileged_user.impersonate():
         listing = list_folder(root, label_from_name=True)
     assert labels(listing) == {"cat.1.jpg": "cat"}
     assert reasons(listing) == {"locked": "folder without permission to read"}
 
 
 @pytest.mark.parametrize("locked", ["train", "test"])
-def test_an_unreadable_split_is_an_error(locked: str, stranger: Stranger) -> None:
+def test_an_unreadable_split_is_an_error(locked: str, unprivileged_user: UnprivilegedUser) -> None:
     """Without one of its splits it would be another data set."""
-    root = touch(stranger.folder, "train/cat/1.jpg", "test/cat/2.jpg")
+    root = touch(unprivileged_user.folder, "train/cat/1.jpg", "test/cat/2.jpg")
     (root / locked).chmod(0)
-    with stranger.rights():
+    with unprivileged_user.impersonate():
         assert refusal(root).found == f"{root / locked}: folder without permission to read"
 
 
-def test_an_unreadable_root_is_an_error(stranger: Stranger) -> None:
+def test_an_unreadable_root_is_an_error(unprivileged_user: UnprivilegedUser) -> None:
     """The reason is the missing permission; below a folder without it, nothing is found."""
-    root = touch(stranger.folder, "data/cat/1.jpg") / "data"
+    root = touch(unprivileged_user.folder, "data/cat/1.jpg") / "data"
     root.chmod(0)
-    with stranger.rights():
+    with unprivileged_user.impersonate():
         assert "folder without permission to read" in refusal(root).found
         assert "no folder at" in refusal(root / "cat").found
 

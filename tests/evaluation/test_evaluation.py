@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import Command
 from PIL import Image
+from processes import Command
 from sample_images import encode, refused_files
 from tiny_model import COLOURS, SMALL, colour_model, colour_run, random_model
 

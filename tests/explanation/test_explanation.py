@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import Command
-from halves import CLASSES, draw_half, write_halves
+from localized_shapes import CLASSES, draw_shape, write_shapes
 from PIL import Image
+from processes import Command
 
 from convscope.errors import BundleError, ConvscopeError, FolderError, MissingExtra, RunError
 from convscope.files import read_table
@@ -41,7 +41,7 @@ def headings_of(report: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def photos_of_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The images of `small`."""
-    return write_halves(tmp_path_factory.mktemp("small_photos") / "photos", per_class=15)
+    return write_shapes(tmp_path_factory.mktemp("small_photos") / "photos", per_class=15)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_named_images_are_explained(copy: Run, tmp_path: Path) -> None:
 
     files = [tmp_path / f"{name}.png" for name in ("second", "first", "third")]
     for seed, file in enumerate(files):
-        Image.fromarray(draw_half("ring", seed)).save(file)
+        Image.fromarray(draw_shape("ring", seed)).save(file)
     before = {file.name for file in copy.path.iterdir()}
     report = explain(copy.path, [str(file) for file in files], out=tmp_path / "out")
     assert report == tmp_path / "out" / "report.html"

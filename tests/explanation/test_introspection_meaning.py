@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from halves import CLASSES, SIZE, draw_half
+from localized_shapes import CLASSES, SIZE, draw_shape
 from numpy.typing import NDArray
 from numpy_network import convolve, largest_of_four
 
@@ -30,7 +30,7 @@ def inside(trained: Run) -> Introspection:
     return open_introspection(trained.path)
 
 
-def save_untrained(halves: Path, folder: Path, *, seed: int, channels: int = 3) -> Introspection:
+def save_untrained(localized_shapes: Path, folder: Path, *, seed: int, channels: int = 3) -> Introspection:
     """A network of the shape of `trained` with its initial weights, saved and opened; and its weights file."""
     from convscope.training.bundle_export import save_bundle
     from convscope.training.learner import Learner
@@ -38,7 +38,7 @@ def save_untrained(halves: Path, folder: Path, *, seed: int, channels: int = 3) 
     recipe = Recipe(
         network="classic", image_size=SIZE, channels=channels, filters=(8, 16), dense_units=32, steps=1, seed=seed
     )
-    return open_introspection(save_bundle(Learner.open(halves, recipe), folder))
+    return open_introspection(save_bundle(Learner.open(localized_shapes, recipe), folder))
 
 
 def weights_beside(inside: Introspection) -> dict[str, NDArray[np.float64]]:
@@ -51,7 +51,7 @@ def weights_beside(inside: Introspection) -> dict[str, NDArray[np.float64]]:
 
 def share_in_its_half(inside: Introspection, kind: str, seed: int) -> float:
     """The proportion (0..1) of the heat for the image's class that is in the half where the class is drawn."""
-    heat = inside.run(draw_half(kind, seed)).heat[..., CLASSES.index(kind)]
+    heat = inside.run(draw_shape(kind, seed)).heat[..., CLASSES.index(kind)]
     middle = heat.shape[1] // 2
     half = heat[:, :middle] if seed % 2 == 0 else heat[:, middle:]
     return float(half.sum() / heat.sum())
@@ -64,17 +64,17 @@ def test_heat_is_where_the_class_is(inside: Introspection) -> None:
     assert all(np.mean(of_class) > 0.6 for of_class in shares.values())
 
 
-def test_heat_of_an_untrained_network_is_everywhere(halves: Path, tmp_path: Path) -> None:
+def test_heat_of_an_untrained_network_is_everywhere(localized_shapes: Path, tmp_path: Path) -> None:
     """The same network with initial weights, from three seeds, has as much heat in either half."""
     for seed in range(3):
-        untrained = save_untrained(halves, tmp_path / str(seed), seed=seed)
+        untrained = save_untrained(localized_shapes, tmp_path / str(seed), seed=seed)
         assert 0.4 < np.mean([share_in_its_half(untrained, *image) for image in IMAGES[:24]]) < 0.6
 
 
 def test_heat_is_the_contribution_of_each_place_to_the_logit(inside: Introspection) -> None:
     """Between the ReLUs the logit is linear in the last block: its gradient times the activations, where positive."""
     weights = weights_beside(inside)
-    look = inside.run(draw_half("ring", NEW))
+    look = inside.run(draw_shape("ring", NEW))
     block = look.activations[inside.blocks[-1]].astype(np.float64)
     is_active = look.features > 0
     for class_index in range(len(CLASSES)):
@@ -86,18 +86,18 @@ def test_heat_is_the_contribution_of_each_place_to_the_logit(inside: Introspecti
 
 def test_heat_has_the_shape_of_the_last_block(inside: Introspection) -> None:
     """(height, width, classes) float32, never negative, and different for different classes."""
-    heat = inside.run(draw_half("disc", NEW)).heat
+    heat = inside.run(draw_shape("disc", NEW)).heat
     assert (heat.shape, heat.dtype) == ((8, 8, len(CLASSES)), np.float32)
     assert heat.min() >= 0
     assert not np.array_equal(heat[..., 0], heat[..., 1])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_activations_are_those_that_numpy_computes(halves: Path, tmp_path: Path, channels: int) -> None:
+def test_activations_are_those_that_numpy_computes(localized_shapes: Path, tmp_path: Path, channels: int) -> None:
     """Every channel at every place of both blocks agrees with an independent computation in float64."""
-    untrained = save_untrained(halves, tmp_path / "model", seed=1, channels=channels)
+    untrained = save_untrained(localized_shapes, tmp_path / "model", seed=1, channels=channels)
     weights = weights_beside(untrained)
-    image = draw_half("ring", NEW)[..., :channels]
+    image = draw_shape("ring", NEW)[..., :channels]
     look = untrained.run(image)
     assert list(look.activations) == ["block1", "block2"]
     expected = image[np.newaxis] / 255

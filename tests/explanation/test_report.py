@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from halves import draw_half, write_halves
+from localized_shapes import draw_shape, write_shapes
 from PIL import Image
 
 from convscope.recipe.recipe import Recipe
@@ -68,11 +68,11 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from convscope.training.training import train
 
     folder = tmp_path_factory.mktemp("hostile")
-    data = write_halves(folder / "data", per_class=12, names=HOSTILE)
+    data = write_shapes(folder / "data", per_class=12, names=HOSTILE)
     recipe = Recipe(network="classic", image_size=16, filters=(2,), dense_units=4, steps=2)
     run = train(data, recipe, out=folder / "<b>run")
-    Image.fromarray(draw_half("disc", 0)).save(folder / HOSTILE_FILE)
-    single = write_halves(folder / "single", per_class=1, names=HOSTILE)
+    Image.fromarray(draw_shape("disc", 0)).save(folder / HOSTILE_FILE)
+    single = write_shapes(folder / "single", per_class=1, names=HOSTILE)
     (single / HOSTILE[0] / "disc000.png").unlink()
     evaluate(run.path, single, out=run.path)
     return explain(run.path, [folder / HOSTILE_FILE])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from halves import CLASSES, draw_half
+from localized_shapes import CLASSES, draw_shape
 
 from convscope.exporting.conversion_client import ConversionJob
 from convscope.exporting.formats import Format
@@ -16,18 +16,18 @@ from convscope.run import Run
 
 
 @pytest.fixture(scope="session")
-def compact_run(halves: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def compact_run(localized_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A `compact` after a few training steps. Only to be read."""
     from convscope.training.training import train
 
     recipe = Recipe(network="compact", image_size=32, filters=(8, 8, 16, 16), steps=12)
-    return train(halves, recipe, out=tmp_path_factory.mktemp("compact") / "run")
+    return train(localized_shapes, recipe, out=tmp_path_factory.mktemp("compact") / "run")
 
 
 @pytest.fixture
 def compact_order(compact_run: Run, tmp_path: Path) -> Callable[[Format], ConversionJob]:
     """An order to convert it into a folder of the test, with 16 images to calibrate with."""
-    images = np.stack([draw_half(kind, seed) for kind in CLASSES for seed in range(8)])
+    images = np.stack([draw_shape(kind, seed) for kind in CLASSES for seed in range(8)])
     np.save(tmp_path / "images.npy", images)
 
     def order(to: Format) -> ConversionJob:

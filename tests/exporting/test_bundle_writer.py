@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stranger import Stranger
+from unprivileged_user import UnprivilegedUser
 
 from convscope.bundle.bundle import NEIGHBOURS_FILE, Bundle, open_bundle
 from convscope.bundle.model_file import METADATA_KEY
@@ -128,16 +128,16 @@ def test_licence_is_that_of_the_recipe(licensed: Run) -> None:
     assert open_bundle(licensed.path).metadata["license"] == "CC-BY-4.0"
 
 
-def test_folder_that_cannot_be_written_is_an_error(trained: Run, stranger: Stranger) -> None:
+def test_folder_that_cannot_be_written_is_an_error(trained: Run, unprivileged_user: UnprivilegedUser) -> None:
     """Whether it or its parent may not be written, or is a file; nothing is left there."""
     from convscope.exporting.bundle_writer import write_bundle
     from convscope.exporting.trained_network import load_network
 
     network = load_network(trained)
     dataset = open_dataset(Path(trained.environment["data"]), network.recipe)
-    (stranger.folder / "file").write_text("mine")
-    with stranger.rights():
-        for folder in (stranger.folder / "model", stranger.folder / "file" / "model"):
+    (unprivileged_user.folder / "file").write_text("mine")
+    with unprivileged_user.impersonate():
+        for folder in (unprivileged_user.folder / "model", unprivileged_user.folder / "file" / "model"):
             with pytest.raises(BundleError, match=r"cannot be written: (Permission denied|Not a directory)"):
                 write_bundle(network.model, folder, recipe=network.recipe, dataset=dataset)
-    assert [path.name for path in stranger.folder.iterdir()] == ["file"]
+    assert [path.name for path in unprivileged_user.folder.iterdir()] == ["file"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from sample_images import draw
-from stranger import Stranger
 from tiny_model import colour_run
+from unprivileged_user import UnprivilegedUser
 
 from convscope.datasets.dataset import read_samples
 from convscope.errors import RunError
@@ -69,12 +69,12 @@ def test_missing_images_are_an_error(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_images_without_permission_are_an_error(run: Run, stranger: Stranger) -> None:
+def test_images_without_permission_are_an_error(run: Run, unprivileged_user: UnprivilegedUser) -> None:
     """They are as good as gone."""
-    copy = Run(Path(shutil.copytree(run.path, stranger.folder / "run")))
-    (stranger.folder / "closed").mkdir(mode=0)
-    write_json(copy.environment_file, run.environment | {"data": str(stranger.folder / "closed" / "data")})
-    with stranger.rights(), pytest.raises(RunError, match="no images at"):
+    copy = Run(Path(shutil.copytree(run.path, unprivileged_user.folder / "run")))
+    (unprivileged_user.folder / "closed").mkdir(mode=0)
+    write_json(copy.environment_file, run.environment | {"data": str(unprivileged_user.folder / "closed" / "data")})
+    with unprivileged_user.impersonate(), pytest.raises(RunError, match="no images at"):
         open_export_data(copy, CLASSES)
 
 

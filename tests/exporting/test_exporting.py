@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Command, finish, start
-from halves import CLASSES, draw_half
+from localized_shapes import CLASSES, draw_shape
 from PIL import Image
+from processes import Command, finish, start
 
 from convscope.bundle.bundle import open_bundle
 from convscope.bundle.verification import verify
@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 MAX_DIFFERENCE: dict[Format, float] = {"onnx-int8": 0.2, "litert": 1e-4, "litert-int8": 0.1, "savedmodel": 1e-4}
-NEW_IMAGES = np.stack([draw_half(kind, seed) for kind in CLASSES for seed in range(900, 910)])
+NEW_IMAGES = np.stack([draw_shape(kind, seed) for kind in CLASSES for seed in range(900, 910)])
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_int8_is_small(done: Export) -> None:
     assert done.num_bytes == sum(path.stat().st_size for path in (done.file, *done.file.rglob("*")) if path.is_file())
 
 
-def test_int8_is_a_model_of_convscope(run: Run, quantized: Path, halves: Path, tmp_path: Path) -> None:
+def test_int8_is_a_model_of_convscope(run: Run, quantized: Path, localized_shapes: Path, tmp_path: Path) -> None:
     """`predict` and `verify` take it as they take the model; its description has the quantization and the accuracy."""
     bundle, model = open_bundle(quantized), open_bundle(run.path)
     assert bundle.facts["quantized"]["model"] == model.sha256
@@ -147,7 +147,7 @@ def test_int8_is_a_model_of_convscope(run: Run, quantized: Path, halves: Path, t
     labels = []
     for number, model_path in enumerate((quantized, run.path)):
         table = tmp_path / f"{number}.csv"
-        predict(model_path, [str(halves)], out=table)
+        predict(model_path, [str(localized_shapes)], out=table)
         with table.open(encoding="utf-8") as file:
             labels.append([row["label"] for row in csv.DictReader(file)])
     assert np.mean([first == second for first, second in zip(*labels, strict=True)]) > 0.98
@@ -239,7 +239,7 @@ def test_stopped_export_leaves_nothing(trained: Run, tmp_path: Path) -> None:
     while child.poll() is None and not (converters := listed.read_text().split()):
         time.sleep(0.05)
     os.kill(child.pid, signal.SIGINT)
-    ended = finish(child)
-    assert (ended.code, ended.err.splitlines()[-1]) == (130, "stopped")
+    result = finish(child)
+    assert (result.code, result.err.splitlines()[-1]) == (130, "stopped")
     assert all_names(run.path / "exports") == []
     assert not any(Path(f"/proc/{number}").exists() for number in converters)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from halves import CLASSES, draw_half
+from localized_shapes import CLASSES, draw_shape
 
 from convscope.bundle.bundle import open_bundle
 from convscope.errors import BundleError, RunError
@@ -21,7 +21,7 @@ def test_network_predicts_as_the_bundle(trained: Run) -> None:
     from convscope.exporting.trained_network import load_network
 
     network = load_network(trained)
-    images = np.stack([draw_half(kind, seed) for kind in CLASSES for seed in range(10)])
+    images = np.stack([draw_shape(kind, seed) for kind in CLASSES for seed in range(10)])
     probabilities = network.model(images, training=False).numpy()
     np.testing.assert_allclose(probabilities, open_bundle(trained.path).predict(images), atol=1e-5)
     assert network.classes == open_bundle(trained.path).classes == CLASSES

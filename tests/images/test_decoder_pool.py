@@ -210,10 +210,10 @@ files = decode_files({[str(path) for path in discs(folder)]!r}, InputSpec(8), wo
 print([file.reason for file in files].count(""))
 """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert (ended.stdout, ended.stderr) == ("100\n", "")
+    assert (result.stdout, result.stderr) == ("100\n", "")
 
 
 @pytest.mark.slow

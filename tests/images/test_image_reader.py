@@ -29,7 +29,7 @@ from sample_images import (
     refused_files,
     tagged,
 )
-from stranger import Stranger
+from unprivileged_user import UnprivilegedUser
 
 from convscope.errors import ImageRefused
 from convscope.images.image_reader import MAX_BYTES, decoding_work, read_bytes, read_image
@@ -266,12 +266,12 @@ def test_files_that_cannot_be_read_are_refused_with_the_reason(tmp_path: Path) -
         assert refusal(tmp_path / name) == reason
 
 
-def test_a_file_without_permission_is_refused(stranger: Stranger) -> None:
+def test_a_file_without_permission_is_refused(unprivileged_user: UnprivilegedUser) -> None:
     """The reason is the missing permission."""
-    file = stranger.folder / "photo.png"
+    file = unprivileged_user.folder / "photo.png"
     file.write_bytes(VARIED["png"])
     file.chmod(0)
-    with stranger.rights():
+    with unprivileged_user.impersonate():
         assert refusal(file) == "no permission to read"
 
 

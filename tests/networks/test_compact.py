@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from halves import CLASSES, draw_half
+from localized_shapes import CLASSES, draw_shape
 
 from convscope.networks.catalog import build_network, read_weights, submodel
 from convscope.networks.compact import compact
@@ -81,7 +81,7 @@ def test_each_pair_has_a_skip_connection() -> None:
 def test_drawn_shapes_are_classified_after_training() -> None:
     """After 100 small steps the accuracy is above 0.9 on discs and rings that were not trained on."""
     labels = np.tile(np.arange(2, dtype=np.int32), 128)
-    images = np.stack([draw_half(CLASSES[label], seed // 2) for seed, label in enumerate(labels)])
+    images = np.stack([draw_shape(CLASSES[label], seed // 2) for seed, label in enumerate(labels)])
     model = small(num_classes=2)
     weights = model.trainable_weights
     optimizer = Muon([weight.value for weight in weights], [weight.path for weight in weights], weight_decay=5e-4)

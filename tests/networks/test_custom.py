@@ -93,7 +93,7 @@ def test_networks_of_every_usual_form_are_cloned(write: Write, end: str) -> None
 
 def test_network_with_operations_and_custom_layers_is_cloned() -> None:
     """The one of the tests has operations, a custom layer, moving statistics and dropout."""
-    model = custom_network("homemade:network", SHAPE, 3)
+    model = custom_network("user_network:network", SHAPE, 3)
     assert block_names(model) == ("block1", "block2", "block3")
     assert "gate_1/variable" in read_weights(model)
     assert list(random_states(model)) == ["random/dropout_1/1"]
@@ -104,7 +104,7 @@ def test_first_weights_follow_from_the_seed() -> None:
     import random
 
     def arrays(seed: int) -> dict[str, Any]:
-        model = build_network(resolve(Recipe(network="homemade:network", image_size=16, seed=seed)), 3)
+        model = build_network(resolve(Recipe(network="user_network:network", image_size=16, seed=seed)), 3)
         return read_weights(model) | {name: state.numpy() for name, state in random_states(model).items()}
 
     random.seed(5)
@@ -184,8 +184,8 @@ def test_module_that_cannot_be_imported_is_an_error(tmp_path: Path, monkeypatch:
         custom_network("written_missing:network", SHAPE, 3)
     with pytest.raises(RecipeError, match="No module named 'nothing_of_that_name'"):
         custom_network("written_broken:network", SHAPE, 3)
-    with pytest.raises(RecipeError, match=r"no function 'net' in .*homemade.py; expected: one of .*network"):
-        custom_network("homemade:net", SHAPE, 3)
+    with pytest.raises(RecipeError, match=r"no function 'net' in .*user_network.py; expected: one of .*network"):
+        custom_network("user_network:net", SHAPE, 3)
     assert str(tmp_path) not in sys.path
 
 
@@ -201,7 +201,7 @@ def test_module_that_exits_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_features_are_a_vector_and_logits_are_linear() -> None:
     """The input of the last layer is `features`, whatever the activation of that layer was."""
-    model = custom_network("homemade:network", SHAPE, 3)
+    model = custom_network("user_network:network", SHAPE, 3)
     outputs = submodel(model, "features", "logits", "probabilities")(IMAGES, training=False)
     assert tuple(outputs["features"].shape) == (4, 12)
     np.testing.assert_allclose(keras.ops.softmax(outputs["logits"]), outputs["probabilities"], atol=1e-6)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from python_process import run_python
+from processes import run_python
 
 from convscope.environment import available_cores
 from convscope.networks.framework_setup import environment_variables, without_garbage_collection
@@ -28,7 +28,7 @@ def test_onednn_is_on_unless_the_user_turned_it_off(tmp_path: Path, variable: st
         f"import os; os.environ.pop('TF_ENABLE_ONEDNN_OPTS', None)\n{set_variable}"
         f"try:\n    {CONFIGURE}\nexcept RuntimeError:\n    print(os.environ.get('TF_ENABLE_ONEDNN_OPTS'))"
     )
-    assert run_python(code, tmp_path).stdout.split() == [expected, str(variable)]
+    assert run_python(code, path=[tmp_path]).out.split() == [expected, str(variable)]
 
 
 @pytest.mark.tensorflow
@@ -47,10 +47,10 @@ print({{options[name] for name in REWRITINGS}}, options.get("remapping", True), 
 import matplotlib, sklearn
 print(sklearn.__version__ > "1", matplotlib.__version__ > "3")
 """
-    done = run_python(code)
+    result = run_python(code)
     threads = f"2 {max(1, available_cores() // 2)}"
-    assert done.stdout.splitlines() == ["False False", threads, "{False} True False", "True True"]
-    assert done.stderr == ""
+    assert result.out.splitlines() == ["False False", threads, "{False} True False", "True True"]
+    assert result.err == ""
 
 
 @pytest.mark.tensorflow
@@ -62,12 +62,12 @@ def test_what_comes_too_late_is_logged() -> None:
     end = "print(tf.config.threading.get_inter_op_parallelism_threads())"
     module = "convscope.networks.framework_setup: TensorFlow was loaded before `configure_tensorflow` was called:"
     early = run_python(load + CONFIGURE + end, TF_CPP_MIN_LOG_LEVEL="2")
-    assert early.stderr.splitlines()[-1] == f"{module} oneDNN stayed as it was."
-    assert early.stdout == "2\n"
+    assert early.err.splitlines()[-1] == f"{module} oneDNN stayed as it was."
+    assert early.out == "2\n"
     late = run_python(load + begin + CONFIGURE + CONFIGURE + end, TF_CPP_MIN_LOG_LEVEL="2")
-    assert late.stderr.splitlines()[-1] == f"{module} oneDNN and the number of threads stayed as it was."
-    assert late.stderr.count(module) == 1
-    assert late.stdout == "0\n"
+    assert late.err.splitlines()[-1] == f"{module} oneDNN and the number of threads stayed as it was."
+    assert late.err.count(module) == 1
+    assert late.out == "0\n"
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from python_process import run_python
+from processes import run_python
 
 FAKE_TENSORFLOW = "# enough to be imported\n"
 IMPORT_ALL = """
@@ -43,11 +43,11 @@ def test_importing_everything_changes_no_global_state() -> None:
     environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "1"}
 
     def state(code: str) -> dict[str, Any]:
-        done = run_python(start + code, **environment)
-        assert done.returncode == 0, done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        result["environment"].pop("PYTHONPATH")
-        return result
+        result = run_python(start + code, **environment)
+        assert result.code == 0, result.err
+        values: dict[str, Any] = json.loads(result.out)
+        values["environment"].pop("PYTHONPATH")
+        return values
 
     expected = state(f"{libraries}random.seed(5)\n{PRINT_STATE}")
     assert state(f"random.seed(5)\n{IMPORT_ALL}import keras\n{PRINT_STATE}") == expected
@@ -80,9 +80,9 @@ after = config.floatx(), config.image_data_format(), config.epsilon(), config.dt
 print(keras.backend.backend(), before == after == ("float16", "channels_first", 1e-3, "float16"))
 print(os.environ.get("KERAS_BACKEND"))
 """
-    done = run_python(code, KERAS_HOME=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+    result = run_python(code, KERAS_HOME=str(tmp_path))
+    assert result.code == 0, result.err
+    assert result.out.splitlines() == [
         "classic {'float32'} 16",
         "compact {'float32'} 8",
         "keras:MobileNetV2 {'float32'} 16",
@@ -90,7 +90,7 @@ print(os.environ.get("KERAS_BACKEND"))
         "tensorflow True",
         "None",
     ]
-    assert done.stderr == ""
+    assert result.err == ""
 
 
 @pytest.mark.slow
@@ -108,13 +108,13 @@ try:
 except MissingExtra as error:
     print(error.found, error.expected, error.fix, sep="\\n")
 """
-    done = run_python(code, tmp_path)
-    assert done.stdout.splitlines() == [
+    result = run_python(code, path=[tmp_path])
+    assert result.out.splitlines() == [
         f"training or exporting needs the Python module '{module}', which is not installed",
         "convscope with its extra [train]",
         "pip install 'convscope[train]'",
     ]
-    assert done.stderr == ""
+    assert result.err == ""
 
 
 @pytest.mark.slow
@@ -122,10 +122,10 @@ def test_failure_of_loading_is_shown(tmp_path: Path) -> None:
     """What a broken TensorFlow wrote to standard error before it failed is not hidden."""
     broken = "import os\nos.write(2, b'libfoo.so: not found')\nraise RuntimeError('broken')\n"
     (tmp_path / "tensorflow.py").write_text(broken)
-    done = run_python("import convscope.networks.frameworks", tmp_path)
-    assert done.returncode == 1
-    assert "libfoo.so: not found" in done.stderr
-    assert "RuntimeError: broken" in done.stderr
+    result = run_python("import convscope.networks.frameworks", path=[tmp_path])
+    assert result.code == 1
+    assert "libfoo.so: not found" in result.err
+    assert "RuntimeError: broken" in result.err
 
 
 @pytest.mark.slow
@@ -133,6 +133,6 @@ def test_another_backend_is_refused(tmp_path: Path) -> None:
     """A Keras that was loaded on another backend before cannot be used, and the error says what to set."""
     (tmp_path / "tensorflow.py").write_text(FAKE_TENSORFLOW)
     (tmp_path / "keras.py").write_text("class backend:\n    backend = staticmethod(lambda: 'jax')\n")
-    done = run_python("import keras, convscope.networks.frameworks", tmp_path)
-    assert "Keras on the backend jax" in done.stderr
-    assert "KERAS_BACKEND=tensorflow" in done.stderr
+    result = run_python("import keras, convscope.networks.frameworks", path=[tmp_path])
+    assert "Keras on the backend jax" in result.err
+    assert "KERAS_BACKEND=tensorflow" in result.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from python_process import run_python
+from processes import run_python
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -38,5 +38,5 @@ with without_graph_rewriting():
     pass
 print("as it was set", is_off())
 """
-    lines = run_python(code).stdout.splitlines()
+    lines = run_python(code).out.splitlines()
     assert lines == ["before False", "within True", "other thread False", "after False", "as it was set True"]

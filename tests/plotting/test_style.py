@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from figure_content import draw_images, draw_weights, tick_names
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from processes import run_python
 
 from convscope.plotting.channels import plot_activations, plot_filters
 from convscope.plotting.confusion import plot_confusion
@@ -79,8 +78,7 @@ from convscope.plotting.style import to_png
 to_png(plot_confusion(np.eye(3, dtype=np.int64), ["a", "b", "c"]))
 print([name for name in ("matplotlib.pyplot", "tkinter", "tensorflow", "keras") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert run_python(code).out == "[]\n"
 
 
 def test_a_figure_is_saved_atomically(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import Command
 from prediction_tables import CLASSES, SQUARE
+from processes import Command
 from tiny_model import random_model
 
 from convscope.errors import RunError
@@ -198,10 +198,10 @@ def test_merge_ends_as_a_run_without_shards(
     shards: list[Path], cli: Command, tmp_path: Path, words: list[str], code: int
 ) -> None:
     """The exit code depends on the share of unreadable inputs: 8 of 68 are too many, unless allowed."""
-    ended = cli("merge", *shards, "--out", tmp_path / "out.csv", *words)
-    assert ended.code == code
-    assert "8 of 68 images unreadable" in ended.err
-    assert f"68 rows in {tmp_path / 'out.csv'}" in ended.err
+    result = cli("merge", *shards, "--out", tmp_path / "out.csv", *words)
+    assert result.code == code
+    assert "8 of 68 images unreadable" in result.err
+    assert f"68 rows in {tmp_path / 'out.csv'}" in result.err
 
 
 def test_sidecar_with_an_impossible_shard_is_refused(shards: list[Path], tmp_path: Path) -> None:

@@ -6,16 +6,15 @@ import csv
 import io
 import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from commands import environment
 from PIL import Image
 from prediction_tables import CLASSES, check_rows, expected_probabilities, read_rows
+from processes import finish, start
 from sample_images import STRANGE_NAMES, VARIED, bomb, draw, refused_files, write_folder
 from tiny_model import TinyModel
 
@@ -96,11 +95,10 @@ def test_unreadable_rows_have_a_reason(model_file: Path, unreadable: Path, tmp_p
 def test_no_warning_of_pillow_is_printed(model_file: Path, tmp_path: Path, side: int) -> None:
     """An image over the limit is refused in its row, also one up to twice as large, of which Pillow only warns."""
     (tmp_path / "large.png").write_bytes(bomb(side, side))
-    command = [sys.executable, "-m", "convscope", "predict", str(model_file), str(tmp_path / "large.png")]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment())
-    assert ended.stdout.splitlines()[1].endswith('unreadable,"over 89,478,485 pixels",,,')
-    assert len(ended.stderr.splitlines()) == 1
-    assert "1 of 1 image unreadable" in ended.stderr
+    result = finish(start("predict", model_file, tmp_path / "large.png"))
+    assert result.out.splitlines()[1].endswith('unreadable,"over 89,478,485 pixels",,,')
+    assert len(result.err.splitlines()) == 1
+    assert "1 of 1 image unreadable" in result.err
 
 
 def test_no_input_is_an_error(model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Command, environment
+from processes import Command, environment
 
 from convscope.errors import Interrupted, RunError
 from convscope.prediction import unfinished_table
@@ -94,10 +94,10 @@ def test_finished_table_stays_unchanged(cli: Command, model_file: Path, photos: 
     out = tmp_path / "out.csv"
     assert cli("predict", model_file, photos, "--out", out, "--resume").code == 0
     before = out.stat()
-    ended = cli("predict", model_file, photos / "disc", "--out", out, "--resume")
-    assert (ended.code, ended.out) == (0, "")
-    assert len(ended.err.splitlines()) == 1
-    assert str(out) in ended.err
+    result = cli("predict", model_file, photos / "disc", "--out", out, "--resume")
+    assert (result.code, result.out) == (0, "")
+    assert len(result.err.splitlines()) == 1
+    assert str(out) in result.err
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert os.listdir(tmp_path) == ["out.csv"]
 
@@ -204,9 +204,9 @@ def test_full_disk_loses_nothing(model_file: Path, photos: Path, tmp_path: Path)
     out = tmp_path / "out.csv"
     images = "\n".join([str(photos / "disc" / "000.png")] * 1000)  # 60 kB of names, over 80 kB of rows
     command = [sys.executable, "-c", WITH_SMALL_FILES, "predict", model_file, "-", "--out", out]
-    ended = subprocess.run(command, input=images, capture_output=True, text=True, env=environment())
-    assert ended.returncode == 2
-    found, expected, fix = ended.stderr.splitlines()[-3:]
+    result = subprocess.run(command, input=images, capture_output=True, text=True, env=environment())
+    assert result.returncode == 2
+    found, expected, fix = result.stderr.splitlines()[-3:]
     assert re.fullmatch(rf"found:    {re.escape(str(parts_folder(out)))}/\S+ cannot be written: File too large", found)
     assert expected == "expected: a path with permission and space to write"
     assert "resume" in fix

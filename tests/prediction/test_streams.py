@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from commands import environment
 from PIL import Image
+from processes import environment
 from sample_images import draw
 
 from convscope.prediction.prediction import predict
@@ -57,11 +57,11 @@ def test_bytes_that_are_not_text_pass_through_the_pipe(model_file: Path, tmp_pat
     name = os.fsencode(tmp_path) + b"/\xff\xe7.png"
     Image.fromarray(draw("disc", 12, 1)).save(os.fsdecode(name), "PNG")
     command = [sys.executable, "-m", "convscope", "predict", model_file, "-"]
-    ended = subprocess.run(
+    result = subprocess.run(
         command, input=name + b"\n", capture_output=True, env=environment(PYTHONIOENCODING="utf-8:strict")
     )
-    assert (ended.returncode, ended.stderr) == (0, b"")
-    assert ended.stdout.splitlines()[1].startswith(name + b",")
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.splitlines()[1].startswith(name + b",")
 
 
 @pytest.mark.slow
@@ -69,6 +69,6 @@ def test_bytes_that_are_not_text_pass_through_the_pipe(model_file: Path, tmp_pat
 def test_closed_standard_input_is_an_error(model_file: Path) -> None:
     """`convscope predict MODEL - <&-`: three lines, exit code 2."""
     command = [sys.executable, "-m", "convscope", "predict", str(model_file), "-"]
-    ended = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *command], capture_output=True, text=True, env=environment())
-    assert ended.returncode == 2
-    assert ended.stderr.splitlines()[0] == "found:    standard input cannot be read: it is closed"
+    result = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *command], capture_output=True, text=True, env=environment())
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[0] == "found:    standard input cannot be read: it is closed"

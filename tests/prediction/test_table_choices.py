@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Command
 from PIL import Image, ImageOps
 from prediction_tables import read_rows
+from processes import Command
 
 from convscope.errors import BundleError, ConvscopeError, MissingExtra, RunError
 from convscope.prediction.merging import merge

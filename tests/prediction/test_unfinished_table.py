@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from commands import environment
+from processes import run_python
 
 from convscope.errors import FolderError, RunError
 from convscope.prediction import unfinished_table as module
@@ -89,7 +87,7 @@ def test_temporary_file_of_a_killed_process_is_removed_on_resuming(tmp_path: Pat
         "import os, sys; from pathlib import Path; from convscope.files import open_atomic\n"
         "with open_atomic(Path(sys.argv[1])): os._exit(9)"
     )
-    subprocess.run([sys.executable, "-c", code, str(folder / "000000000003-1-0")], env=environment())
+    run_python(code, folder / "000000000003-1-0")
     assert [path.suffix for path in folder.glob(".*")] == [".part"]
     with open_unfinished_table(tmp_path / "out.csv", [], describe, resume=True) as unfinished:
         assert [part.first for part in unfinished.parts()] == [0, 2]

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from commands import Command
+from processes import Command
 
 from convscope import errors
 from convscope.errors import ConvscopeError, MissingExtra
@@ -114,9 +114,9 @@ def test_error_keeps_its_parts(kind: type[ConvscopeError]) -> None:
 
 def test_command_line_prints_three_lines(cli: Command, tmp_path: Path) -> None:
     """found, expected, fix on standard error, nothing on standard output, exit code 2, no traceback."""
-    ended = cli("predict", tmp_path / "no run", "x.png")
-    assert (ended.code, ended.out) == (2, "")
-    found, expected, fix = ended.err.splitlines()
+    result = cli("predict", tmp_path / "no run", "x.png")
+    assert (result.code, result.out) == (2, "")
+    found, expected, fix = result.err.splitlines()
     assert found == f"found:    no model in {tmp_path / 'no run'}"
     assert expected == "expected: a run folder whose training is finished, or a .onnx file"
     assert fix == "fix:      check the path"
@@ -124,10 +124,10 @@ def test_command_line_prints_three_lines(cli: Command, tmp_path: Path) -> None:
 
 def test_names_cannot_forge_lines(cli: Command, tmp_path: Path) -> None:
     """Line feeds and escape sequences in a name are escaped: still three lines, nothing that moves a cursor."""
-    ended = cli("predict", tmp_path / "a\nfix: rm -rf\x1b[2J", "x.png")
-    assert len(ended.err.splitlines()) == 3
-    assert "\\nfix: rm -rf\\x1b[2J" in ended.err
-    assert "\x1b" not in ended.err
+    result = cli("predict", tmp_path / "a\nfix: rm -rf\x1b[2J", "x.png")
+    assert len(result.err.splitlines()) == 3
+    assert "\\nfix: rm -rf\\x1b[2J" in result.err
+    assert "\x1b" not in result.err
 
 
 def test_markup_in_names_is_text(cli: Command, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "compact": {"filters": (4, 6, 8)},
     "efficientnet-lite0": {"weights": "none"},
     "keras:MobileNet": {"weights": "a file"},
-    "homemade:network": {},
+    "user_network:network": {},
 }
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from commands import environment
+from processes import run_python
 from tiny_model import COLOURS, colour_model
 
 from convscope.errors import EXTRA_OF_MODULE
@@ -50,25 +48,24 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def run(program: str, *words: object, where: Path) -> tuple[str, set[str]]:
+def run(program: str, *arguments: object, folder: Path) -> tuple[str, set[str]]:
     """Run a program in a new process. Returns: its output, and the modules that were loaded at its end."""
-    command = [sys.executable, "-c", PRINT_MODULES + program, *map(str, words), str(where / "modules.json")]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=where, env=environment())
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout, set(json.loads((where / "modules.json").read_text()))
+    result = run_python(PRINT_MODULES + program, *arguments, folder / "modules.json", folder=folder)
+    assert result.code == 0, result.err
+    return result.out, set(json.loads((folder / "modules.json").read_text()))
 
 
 def test_import_is_light(tmp_path: Path) -> None:
     """`import convscope` and listing its names load nothing heavy, not even NumPy."""
-    _, modules = run("import convscope; dir(convscope); convscope.__version__", where=tmp_path)
+    _, modules = run("import convscope; dir(convscope); convscope.__version__", folder=tmp_path)
     assert modules.isdisjoint({*HEAVY, "numpy", "PIL", "typer", "rich"})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
-def test_help_is_light(tmp_path: Path, words: list[str]) -> None:
-    """Nobody waits for TensorFlow to read a page of help."""
-    out, modules = run(COMMAND, *words, where=tmp_path)
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_is_light(tmp_path: Path, arguments: list[str]) -> None:
+    """`--help` loads neither TensorFlow nor NumPy."""
+    out, modules = run(COMMAND, *arguments, folder=tmp_path)
     assert out.startswith("Usage: ")
     assert modules.isdisjoint({*HEAVY, "numpy", "PIL"})
 
@@ -78,7 +75,7 @@ def test_predicting_needs_only_the_base_install(data: Path, tmp_path: Path) -> N
     """Without the modules of the extra `train`, a model still predicts."""
     model = colour_model().write(tmp_path / "m.onnx")
     blocked = (*TRAINING, "matplotlib")
-    out, modules = run(BLOCK % (blocked,) + COMMAND, "predict", model, data, where=tmp_path)
+    out, modules = run(BLOCK % (blocked,) + COMMAND, "predict", model, data, folder=tmp_path)
     assert len(out.splitlines()) == 3
     assert modules.isdisjoint(blocked)
 
@@ -88,10 +85,10 @@ def test_evaluating_needs_no_tensorflow(data: Path, tmp_path: Path) -> None:
     """Evaluating a bundle on a folder works without the extra `train`; with Matplotlib it also draws."""
     model = colour_model().write(tmp_path / "m.onnx")
     figure = tmp_path / "evaluations" / "data" / "figures" / "confusion.png"
-    out, modules = run(BLOCK % ((*TRAINING, "matplotlib"),) + COMMAND, "evaluate", model, data, where=tmp_path)
+    out, modules = run(BLOCK % ((*TRAINING, "matplotlib"),) + COMMAND, "evaluate", model, data, folder=tmp_path)
     assert out.startswith("accuracy ")
     assert not figure.exists()
-    out, modules = run(COMMAND, "evaluate", model, data, where=tmp_path)
+    out, modules = run(COMMAND, "evaluate", model, data, folder=tmp_path)
     assert figure.exists()
     assert modules.isdisjoint({"tensorflow", "keras"})
 
@@ -99,7 +96,7 @@ def test_evaluating_needs_no_tensorflow(data: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_predicting_loads_no_tensorflow(data: Path, tmp_path: Path) -> None:
     """Also if TensorFlow is installed."""
-    _, modules = run(COMMAND, "predict", colour_model().write(tmp_path / "m.onnx"), data, where=tmp_path)
+    _, modules = run(COMMAND, "predict", colour_model().write(tmp_path / "m.onnx"), data, folder=tmp_path)
     assert "onnxruntime" in modules
     assert modules.isdisjoint({*TRAINING, "matplotlib"})
 
@@ -107,7 +104,7 @@ def test_predicting_loads_no_tensorflow(data: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("data")
 @pytest.mark.parametrize(
-    ("words", "extra"),
+    ("arguments", "extra"),
     [
         (["train", "data"], "train"),
         (["train", "data", "--find-rate"], "train"),
@@ -117,14 +114,14 @@ def test_predicting_loads_no_tensorflow(data: Path, tmp_path: Path) -> None:
         (["predict", ".", "data", "--format", "parquet", "--out", "t.parquet"], "parquet"),
     ],
 )
-def test_missing_extra_is_named(tmp_path: Path, words: list[str], extra: str) -> None:
+def test_missing_extra_is_named(tmp_path: Path, arguments: list[str], extra: str) -> None:
     """Without an extra, a command that needs it says which to install, in three lines."""
     colour_model().write(tmp_path / "model.onnx")
     blocked = tuple(EXTRA_OF_MODULE)
-    program = [sys.executable, "-c", BLOCK % (blocked,) + "from convscope.cli.commands import main\nmain()", *words]
-    ended = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, env=environment())
-    assert ended.returncode == 2, ended.stderr
-    found, _, fix = ended.stderr.splitlines()
+    program = BLOCK % (blocked,) + "from convscope.cli.commands import main\nmain()"
+    result = run_python(program, *arguments, folder=tmp_path)
+    assert result.code == 2, result.err
+    found, _, fix = result.err.splitlines()
     assert "needs the Python module" in found
     assert fix == f"fix:      pip install 'convscope[{extra}]'"
 
@@ -139,16 +136,15 @@ try:
 except convscope.MissingExtra as error:
     print(error.found)
 """
-    out, _ = run(BLOCK % (tuple(EXTRA_OF_MODULE),) + code, where=tmp_path)
-    assert "needs the Python module" in out
+    out, _ = run(BLOCK % (tuple(EXTRA_OF_MODULE),) + code, folder=tmp_path)
+    assert out.startswith("convscope.serve needs the Python module ")
 
 
 @pytest.mark.slow
 def test_quick_tests_need_no_tensorflow() -> None:
     """What `make quick` runs can be collected without TensorFlow: the files that need it are marked."""
     program = BLOCK % (("tensorflow", "keras"),) + "import pytest\nsys.exit(pytest.main(sys.argv[1:]))"
-    words = ["--collect-only", "--quiet", "-p", "no:cacheprovider", "-m", "not tensorflow and not slow"]
+    options = ["--collect-only", "--quiet", "-p", "no:cacheprovider", "-m", "not tensorflow and not slow"]
     tests = Path(__file__).parents[1]
-    command = [sys.executable, "-c", program, *words, str(tests)]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=tests.parent)
-    assert ended.returncode == 0, ended.stdout
+    result = run_python(program, *options, tests, folder=tests.parent)
+    assert result.code == 0, result.out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sample_images import draw, refused_files, tagged, write_folder
-from stranger import Stranger
+from unprivileged_user import UnprivilegedUser
 
 from convscope.datasets.dataset import open_dataset, write_samples
 from convscope.recipe.recipe import Recipe
@@ -81,14 +81,17 @@ def test_reading_a_manifest_changes_nothing_beside_it(data: Path, tmp_path: Path
     assert snapshot(data.parent) == before
 
 
-def test_read_only_folder_is_enough(stranger: Stranger) -> None:
+def test_read_only_folder_is_enough(unprivileged_user: UnprivilegedUser) -> None:
     """Images that may be read and not written, as on a read-only disk, are read like all others."""
-    data, cache = write_folder(stranger.folder / "photos", per_class=4, size=8), stranger.folder / "cache"
+    data, cache = (
+        write_folder(unprivileged_user.folder / "photos", per_class=4, size=8),
+        unprivileged_user.folder / "cache",
+    )
     cache.mkdir()
     cache.chmod(0o777)
     for folder in (*data.iterdir(), data):
         folder.chmod(0o555)
-    with stranger.rights():
+    with unprivileged_user.impersonate():
         with pytest.raises(PermissionError):
             (data / "disc" / "new.png").touch()
         assert len(open_dataset(data, RECIPE, cache=cache).rows("train")) > 5

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from figure_content import picture, visible
+from live_server import running_server
 from PIL import Image
-from served import serving
 
 from convscope.bundle.introspection import Introspection, open_introspection
 from convscope.images.image_reader import read_image
@@ -30,7 +30,7 @@ def inside() -> Introspection:
 def test_report_and_server_have_the_same_pixels(inside: Introspection, tmp_path: Path) -> None:
     """For every class of an image: both on the scale of all classes, also where the class has little evidence."""
     bundle = inside.bundle
-    with serving(open_service(RUN, ServiceSettings())) as client:
+    with running_server(open_service(RUN, ServiceSettings())) as client:
         for photo in PHOTOS:
             image = read_image(photo, size=bundle.square.size, fit=bundle.square.fit)
             heat = inside.run(image).heat

@@ -33,10 +33,10 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder / "env", with_pip=True, symlinks=True)
     program = folder / "env" / "bin"
     pip = [program / "python", "-m", "pip", "install", "--quiet", "-c", source / "constraints.txt", f"{source}[serve]"]
-    ended = subprocess.run(pip, capture_output=True, text=True, env=without_paths())
-    if "No matching distribution" in ended.stderr or "connection" in ended.stderr.lower():
-        pytest.skip(f"no package index can be reached: {ended.stderr.splitlines()[-1]}")
-    assert ended.returncode == 0, ended.stderr
+    result = subprocess.run(pip, capture_output=True, text=True, env=without_paths())
+    if "No matching distribution" in result.stderr or "connection" in result.stderr.lower():
+        pytest.skip(f"no package index can be reached: {result.stderr.splitlines()[-1]}")
+    assert result.returncode == 0, result.stderr
     return program
 
 
@@ -47,9 +47,11 @@ def without_paths() -> dict[str, str]:
 
 def run(fresh: Path, *words: object) -> str:
     """Run `convscope WORDS...` there. Returns: what it printed."""
-    ended = subprocess.run([fresh / "convscope", *map(str, words)], capture_output=True, text=True, env=without_paths())
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    result = subprocess.run(
+        [fresh / "convscope", *map(str, words)], capture_output=True, text=True, env=without_paths()
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def test_there_is_no_tensorflow(fresh: Path) -> None:
@@ -62,14 +64,14 @@ def test_there_is_no_tensorflow(fresh: Path) -> None:
         assert name not in listed
 
 
-def test_model_predicts_and_verifies(fresh: Path, trained: Run, halves: Path, tmp_path: Path) -> None:
+def test_model_predicts_and_verifies(fresh: Path, trained: Run, localized_shapes: Path, tmp_path: Path) -> None:
     """model.onnx alone, in another folder, predicts each image as where it was trained."""
     from convscope.bundle.bundle import open_bundle
     from convscope.prediction.prediction import predict
 
     model = shutil.copy(trained.model / "model.onnx", tmp_path)
     assert run(fresh, "verify", model).startswith("agree")
-    photos = sorted((halves / "disc").iterdir())[:20]
+    photos = sorted((localized_shapes / "disc").iterdir())[:20]
     run(fresh, "predict", model, *photos, "--out", tmp_path / "there.csv")
     predict(trained.path, list(map(str, photos)), out=tmp_path / "here.csv")
     rows = [
@@ -85,9 +87,9 @@ def test_missing_extra_is_named(fresh: Path, trained: Run, tmp_path: Path) -> No
     (tmp_path / "photos" / "a").mkdir(parents=True)
     for words, extra in ((["train", tmp_path / "photos"], "train"), (["explain", trained.path], "explain")):
         command = [fresh / "convscope", *map(str, words)]
-        ended = subprocess.run(command, capture_output=True, text=True, env=without_paths(), cwd=tmp_path)
-        assert ended.returncode == 2, ended.stderr
-        assert f"pip install 'convscope[{extra}]'" in ended.stderr.splitlines()[-1]
+        result = subprocess.run(command, capture_output=True, text=True, env=without_paths(), cwd=tmp_path)
+        assert result.returncode == 2, result.stderr
+        assert f"pip install 'convscope[{extra}]'" in result.stderr.splitlines()[-1]
 
 
 def test_model_is_served(fresh: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from served import Served, serving, write_run
+from live_server import StartServer, running_server, write_run
 from tiny_model import COLOURS, colour_model
 
 from convscope.serving import http_protocol
@@ -55,17 +55,17 @@ def bare_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def client(run_folder: Path) -> Iterator[httpx.Client]:
     """A client of a server with the default settings, which all tests share and none changes."""
-    with serving(open_service(run_folder, ServiceSettings())) as client:
+    with running_server(open_service(run_folder, ServiceSettings())) as client:
         yield client
 
 
 @pytest.fixture
-def served(run_folder: Path) -> Iterator[Served]:
-    """Start a server with other settings or another model: `served(queue=1)` is a client of it."""
+def start_server(run_folder: Path) -> Iterator[StartServer]:
+    """Start a server with other settings or another model: `start_server(queue=1)` is a client of it."""
     with ExitStack() as stack:
 
         def start(model: Path = run_folder, **settings: Any) -> httpx.Client:
-            return stack.enter_context(serving(open_service(model, ServiceSettings(**settings))))
+            return stack.enter_context(running_server(open_service(model, ServiceSettings(**settings))))
 
         yield start
 

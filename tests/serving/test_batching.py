@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from live_server import StartServer, photo, slow_photo
 from PIL import Image
 from sample_images import encode
-from served import Served, photo, slow_photo
 
 from convscope.images.image_reader import read_image
 
@@ -48,9 +48,9 @@ def test_concurrent_requests_are_batched(client: httpx.Client) -> None:
     assert metric(client, "convscope_batch_images_sum") > metric(client, "convscope_batch_images_count")
 
 
-def test_full_queue_rejects(served: Served) -> None:
+def test_full_queue_rejects(start_server: StartServer) -> None:
     """With room for one image a second one gets 503 with Retry-After, and so does /ready; the first is predicted."""
-    client = served(queue=1)
+    client = start_server(queue=1)
     with busy(client) as (first,):
         for response in (client.post("/predict", content=photo("red")), client.get("/ready")):
             assert response.status_code == 503
@@ -62,9 +62,9 @@ def test_full_queue_rejects(served: Served) -> None:
     assert client.post("/predict", content=photo("red")).status_code == 200
 
 
-def test_images_of_one_request_count(served: Served) -> None:
+def test_images_of_one_request_count(start_server: StartServer) -> None:
     """Beside one queued image, a queue of four has room for three more, not for four."""
-    client = served(queue=4)
+    client = start_server(queue=4)
     files = [("f", (f"{colour}.png", photo(colour))) for colour in (*COLOURS, "red")]
     with busy(client) as (first,):
         assert client.post("/predict", files=files).status_code == 503
@@ -73,9 +73,9 @@ def test_images_of_one_request_count(served: Served) -> None:
     assert client.post("/predict", files=files).status_code == 200
 
 
-def test_service_recovers_from_overload(served: Served) -> None:
+def test_service_recovers_from_overload(start_server: StartServer) -> None:
     """More requests at once than the queue holds: each gets 200 or 503, with the right label, and the queue empties."""
-    client = served(queue=8)
+    client = start_server(queue=8)
     slow = slow_photo()
     bodies = [slow if index % 10 == 0 else photo("green") for index in range(100)]
     with ThreadPoolExecutor(50) as executor:
@@ -98,16 +98,16 @@ def test_deadline_that_passes_is_504(client: httpx.Client) -> None:
     assert set(response.json()["error"]) == {"found", "expected", "fix"}
 
 
-def test_deadline_of_the_service_is_the_longest(served: Served) -> None:
+def test_deadline_of_the_service_is_the_longest(start_server: StartServer) -> None:
     """`deadline` holds for every request; a client cannot set a longer one."""
-    client = served(deadline=0.02)
+    client = start_server(deadline=0.02)
     response = client.post("/predict", content=slow_photo(), headers={"X-Deadline-Ms": "60000"})
     assert response.status_code == 504
 
 
-def test_deadline_that_cannot_be_met_is_503(served: Served) -> None:
+def test_deadline_that_cannot_be_met_is_503(start_server: StartServer) -> None:
     """By the measured latency: the response comes at once, and the image is not computed."""
-    client = served()
+    client = start_server()
     for _ in range(2):
         assert client.post("/predict", content=slow_photo()).status_code == 200  # measure the latency
     with busy(client, 4) as futures:
@@ -119,9 +119,9 @@ def test_deadline_that_cannot_be_met_is_503(served: Served) -> None:
     assert metric(client, "convscope_batch_images_sum") - before <= 4
 
 
-def test_request_that_would_take_too_long_is_503(served: Served) -> None:
+def test_request_that_would_take_too_long_is_503(start_server: StartServer) -> None:
     """By the pixels in the image headers: a form of large images is rejected before any of them is decoded."""
-    client = served()
+    client = start_server()
     files = [("f", (f"{index}.png", slow_photo())) for index in range(8)]
     response = client.post("/predict", files=files, headers={"X-Deadline-Ms": "500"})
     assert response.status_code == 503
@@ -130,9 +130,9 @@ def test_request_that_would_take_too_long_is_503(served: Served) -> None:
 
 
 @pytest.mark.parametrize(("count", "side"), [(6, 5000), (60, 1500)])
-def test_queue_is_fair(served: Served, count: int, side: int) -> None:
+def test_queue_is_fair(start_server: StartServer, count: int, side: int) -> None:
     """During a form of few large images or of many normal ones, another client's photo is predicted before its end."""
-    client = served(deadline=60)
+    client = start_server(deadline=60)
     image = encode(Image.new("L", (side, side)), compress_level=1)
     files = [("f", (f"{index}.png", image)) for index in range(count)]
     with ThreadPoolExecutor(1) as executor:
@@ -146,7 +146,7 @@ def test_queue_is_fair(served: Served, count: int, side: int) -> None:
         assert form.result().status_code == 200
 
 
-def test_one_large_image_is_decoded_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_large_image_is_decoded_at_a_time(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many clients send one: the pixels of one are in memory, not of one per core."""
     large = slow_photo()
     decoding, maximum = [], 0
@@ -161,16 +161,16 @@ def test_one_large_image_is_decoded_at_a_time(served: Served, monkeypatch: pytes
             decoding.remove(data)
 
     monkeypatch.setattr("convscope.serving.batching.read_image", count_and_read)
-    client = served()
+    client = start_server()
     with ThreadPoolExecutor(4) as executor:
         futures = [executor.submit(client.post, "/predict", content=large) for _ in range(4)]
         assert [future.result().status_code for future in futures] == [200] * 4
     assert maximum == 1
 
 
-def test_cancelled_image_is_not_computed(served: Served) -> None:
+def test_cancelled_image_is_not_computed(start_server: StartServer) -> None:
     """An image whose deadline passed in the queue is skipped."""
-    client = served()
+    client = start_server()
     late = {"content": slow_photo(), "headers": {"X-Deadline-Ms": "20"}}
     with busy(client, 6) as futures, ThreadPoolExecutor(8) as executor:
         late_futures = [executor.submit(client.post, "/predict", **late) for _ in range(8)]
@@ -183,9 +183,9 @@ def test_cancelled_image_is_not_computed(served: Served) -> None:
     assert metric(client, "convscope_batch_images_sum") <= 8  # the six, and what a worker may just have started
 
 
-def test_error_in_a_worker_fails_one_batch(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_in_a_worker_fails_one_batch(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception while a batch is processed gives 500 in three parts, and the next image is predicted."""
-    client = served()
+    client = start_server()
     with monkeypatch.context() as patch:
         patch.setattr("convscope.serving.batching.read_image", None)
         response = client.post("/predict", content=photo("red"))

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from served import connect, photo, read_all, send_slowly, serving
+from live_server import connect, photo, read_all, running_server, send_slowly
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from convscope.images.image_reader import read_image
@@ -53,7 +53,7 @@ def test_uvicorn_keeps_its_listeners_in_servers(run_folder: Path, monkeypatch: p
         await shutdown(server, sockets)
 
     monkeypatch.setattr(Server, "shutdown", watch)
-    with serving(open_service(run_folder, ServiceSettings())) as client:
+    with running_server(open_service(run_folder, ServiceSettings())) as client:
         assert client.get("/health").status_code == 200
     assert listening == [True]
 

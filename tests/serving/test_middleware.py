@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from served import Served, photo, serving
+from live_server import StartServer, photo, running_server
 
 from convscope.serving.middleware import SECURITY_HEADERS
 from convscope.serving.service import open_service
@@ -20,7 +20,7 @@ PROTECTED = ("/info", "/metrics", "/filters", "/openapi.json", "/docs", "/v1/mod
 @pytest.fixture(scope="module")
 def keyed(run_folder: Path) -> Iterator[httpx.Client]:
     """A client, without a key, of a server that requires one."""
-    with serving(open_service(run_folder, ServiceSettings(api_key=KEY))) as client:
+    with running_server(open_service(run_folder, ServiceSettings(api_key=KEY))) as client:
         yield client
 
 
@@ -61,10 +61,10 @@ def test_wrong_key_is_401(keyed: httpx.Client, headers: dict[str, str]) -> None:
     assert keyed.get("/", headers=headers).status_code != 401
 
 
-def test_cors_origin_is_allowed(served: Served) -> None:
+def test_cors_origin_is_allowed(start_server: StartServer) -> None:
     """A page of the configured origin may send requests, also with a key, which its preflight request lacks."""
     origin = "https://example.org"
-    client = served(cors_origin=origin, api_key=KEY)
+    client = start_server(cors_origin=origin, api_key=KEY)
     preflight = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
@@ -79,9 +79,9 @@ def test_cors_origin_is_allowed(served: Served) -> None:
     assert client.get("/info", headers={"Origin": origin}).headers["Access-Control-Allow-Origin"] == origin
 
 
-def test_other_origins_are_not_allowed(served: Served, client: httpx.Client) -> None:
+def test_other_origins_are_not_allowed(start_server: StartServer, client: httpx.Client) -> None:
     """Neither if another origin is configured nor if none is."""
-    for service in (served(cors_origin="https://example.org"), client):
+    for service in (start_server(cors_origin="https://example.org"), client):
         response = service.get("/info", headers={"Origin": "https://example.com"})
         assert "Access-Control-Allow-Origin" not in response.headers
 

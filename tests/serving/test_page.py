@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
-from commands import Command
+from live_server import StartServer, photo, write_run
 from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
-from served import Served, photo, write_run
+from processes import Command
 from tiny_model import COLOURS, colour_model
 
 from convscope.prediction.inference import Prediction
@@ -245,7 +245,12 @@ def test_tile_is_the_right_part_of_the_picture(client: httpx.Client, visit: Visi
 
 
 def test_csv_is_that_of_predict(
-    run_folder: Path, served: Served, visit: Visit, cli: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path,
+    start_server: StartServer,
+    visit: Visit,
+    cli: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One row per image, in order, unreadable ones with the reason; the same bytes as `convscope predict`."""
     colours = [COLOURS[index % 3] for index in range(39)]
@@ -254,7 +259,7 @@ def test_csv_is_that_of_predict(
     contents['a "b", c.png'] = photo("red")
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    page = visit(served(queue=8))  # small: most requests are rejected at first and retried
+    page = visit(start_server(queue=8))  # small: most requests are rejected at first and retried
     choose(page, *(tmp_path / name for name in contents))
     expect(page.locator("#progress-text")).to_have_text("43 of 43 · 2 unreadable", timeout=30_000)
     expect(rows(page)).to_have_count(len(contents))
@@ -323,9 +328,9 @@ def as_entry(row: Prediction, classes: tuple[str, ...]) -> dict[str, Any]:
     return {"path": row.path, "state": "ok", "error": "", "prediction": prediction}
 
 
-def test_hostile_names_are_text(served: Served, visit: Visit, tmp_path: Path) -> None:
+def test_hostile_names_are_text(start_server: StartServer, visit: Visit, tmp_path: Path) -> None:
     """Names of classes and files with markup are shown as text; nothing in them becomes an element."""
-    page = visit(served(model=write_run(tmp_path / "<b>run", HOSTILE)))
+    page = visit(start_server(model=write_run(tmp_path / "<b>run", HOSTILE)))
     name = "<img src=y onerror=alert(3)>.png"
     choose(page, input_file(name, photo("red")))
     expect(label(page)).to_have_text(HOSTILE[0])
@@ -362,10 +367,12 @@ def test_unreadable_file_shows_the_error(client: httpx.Client, visit: Visit) -> 
     expect(page.locator("#error")).to_be_empty()
 
 
-def test_file_that_is_too_large_is_not_sent(served: Served, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_is_too_large_is_not_sent(
+    start_server: StartServer, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The limit is known from /info."""
     monkeypatch.setattr("convscope.serving.service.MAX_BYTES", 1024**2)
-    page = visit(served())
+    page = visit(start_server())
     expect(page.locator("#facts")).to_contain_text("tiny")
     choose(page, input_file("huge.png", bytes(2 * 1024**2)))
     expect(page.get_by_role("alert")).to_contain_text("a file of 2.0 MB")
@@ -401,9 +408,9 @@ def test_translations_are_complete(client: httpx.Client, visit: Visit) -> None:
     assert len(languages["en"]) > 50
 
 
-def test_narrow_screen(served: Served, visit: Visit, tmp_path: Path) -> None:
+def test_narrow_screen(start_server: StartServer, visit: Visit, tmp_path: Path) -> None:
     """The page never scrolls horizontally, whatever is shown and however long the names are."""
-    client = served(model=write_run(tmp_path / ("run" * 50), ("x" * 150, "y " * 40, "z")))
+    client = start_server(model=write_run(tmp_path / ("run" * 50), ("x" * 150, "y " * 40, "z")))
     page = visit(client)
 
     def check_width() -> None:
@@ -424,9 +431,9 @@ def test_narrow_screen(served: Served, visit: Visit, tmp_path: Path) -> None:
     check_width()
 
 
-def test_api_key_is_requested(served: Served, visit: Visit) -> None:
+def test_api_key_is_requested(start_server: StartServer, visit: Visit) -> None:
     """Again after `Cancel` and after a wrong key; with the right one all works, and it is kept in this tab only."""
-    page = visit(served(api_key="open sesame"))
+    page = visit(start_server(api_key="open sesame"))
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("alert")).to_contain_text("no API key, or a wrong one")
     page.get_by_role("button", name="Retry").click()
@@ -496,10 +503,10 @@ def test_camera_is_not_allowed(client: httpx.Client, visit: Visit) -> None:
     expect(label(page)).to_have_text("red")
 
 
-def test_bare_model_with_many_classes(served: Served, visit: Visit, tmp_path: Path) -> None:
+def test_bare_model_with_many_classes(start_server: StartServer, visit: Visit, tmp_path: Path) -> None:
     """Ten bars, or all; no heat map, activations and filters without inside.onnx, with the reason."""
     classes = (*(f"class {index}" for index in range(97)), *COLOURS)
-    page = visit(served(model=colour_model(classes).write(tmp_path / "bare.onnx")))
+    page = visit(start_server(model=colour_model(classes).write(tmp_path / "bare.onnx")))
     choose(page, input_file("a.png", photo("blue")))
     expect(label(page)).to_have_text("blue")
     bars = page.locator("#bars li")
@@ -511,9 +518,9 @@ def test_bare_model_with_many_classes(served: Served, visit: Visit, tmp_path: Pa
         expect(page.locator(selector)).to_be_hidden()
 
 
-def test_model_card(served: Served, visit: Visit, client: httpx.Client, tmp_path: Path) -> None:
+def test_model_card(start_server: StartServer, visit: Visit, client: httpx.Client, tmp_path: Path) -> None:
     """The metadata of the model, with the interval of its accuracy; fields without a value are left out."""
-    page = visit(served(model=write_run(tmp_path / "described", **METADATA)))
+    page = visit(start_server(model=write_run(tmp_path / "described", **METADATA)))
     facts = page.locator("#facts > div")
     expect(facts).to_have_text(
         [

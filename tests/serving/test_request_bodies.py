@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from served import body_bytes, connect, read_all, send_slowly
+from live_server import body_bytes, connect, read_all, send_slowly
 
 from convscope.serving import request_bodies
 

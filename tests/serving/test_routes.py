@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from live_server import KERNEL, StartServer, photo, write_run
 from PIL import Image
 from sample_images import VARIED, Pixels, encode, refused_files
-from served import KERNEL, Served, photo, write_run
 from tiny_model import COLOURS, colour_model
 
 from convscope.bundle.bundle import NEIGHBOURS_FILE, Bundle, check_finite, open_bundle
@@ -205,9 +205,9 @@ def with_neighbours(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run", training_images=tmp_path / "data")
 
 
-def test_explanation_shows_similar_training_images(served: Served, with_neighbours: Path) -> None:
+def test_explanation_shows_similar_training_images(start_server: StartServer, with_neighbours: Path) -> None:
     """At most five, most similar first, each with class, similarity and picture; the data folder is not needed."""
-    client = served(with_neighbours)
+    client = start_server(with_neighbours)
     assert client.get("/info").json()["neighbours"] is True
     pixels = np.full((8, 8, 3), 40, np.uint8)
     pixels[..., 2] = 230
@@ -226,10 +226,10 @@ def test_explanation_shows_similar_training_images(served: Served, with_neighbou
     assert as_png.headers["content-type"] == "image/png"
 
 
-def test_neighbour_index_may_be_deleted(served: Served, with_neighbours: Path) -> None:
+def test_neighbour_index_may_be_deleted(start_server: StartServer, with_neighbours: Path) -> None:
     """So that no training image is given away; everything else works."""
     (with_neighbours / "model" / NEIGHBOURS_FILE).unlink()
-    client = served(with_neighbours)
+    client = start_server(with_neighbours)
     assert client.get("/info").json()["neighbours"] is False
     assert client.post("/explain", content=photo("red")).json()["neighbours"] == []
 
@@ -251,7 +251,7 @@ def test_filters_are_those_of_the_kernel(client: httpx.Client) -> None:
     assert picture == data_uri(png_bytes(grid))
 
 
-def test_output_that_is_not_finite_is_500(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_that_is_not_finite_is_500(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The response says so, without the path of the model; the next image is predicted."""
     predict, look = Bundle.predict, Introspection.run
 
@@ -263,7 +263,7 @@ def test_output_that_is_not_finite_is_500(served: Served, monkeypatch: pytest.Mo
         check_finite(inside.bundle.path, np.float32(np.nan if image.max() == 0 else 0))
         return look(inside, image)
 
-    client = served()
+    client = start_server()
     monkeypatch.setattr(Bundle, "predict", break_on_black)
     monkeypatch.setattr(Introspection, "run", break_inside)
     black, red = photo("black"), photo("red")
@@ -283,9 +283,9 @@ def test_broken_model_is_not_served(tmp_path: Path) -> None:
         open_service(model.write(tmp_path / "model.onnx"), ServiceSettings())
 
 
-def test_model_without_intermediate_outputs(served: Served, bare_model: Path) -> None:
+def test_model_without_intermediate_outputs(start_server: StartServer, bare_model: Path) -> None:
     """It predicts; explanations are 404 and name the missing file, without the path of the model."""
-    client = served(bare_model)
+    client = start_server(bare_model)
     assert client.get("/info").json()["inside"] is False
     assert client.get("/info").json()["name"] == "bare"
     assert client.post("/predict", content=photo("red")).json()["predictions"][0]["label"] == "red"
@@ -294,16 +294,16 @@ def test_model_without_intermediate_outputs(served: Served, bare_model: Path) ->
         assert str(bare_model.parent) not in response.text
 
 
-def test_filters_without_weights_are_404(served: Served, tmp_path: Path) -> None:
+def test_filters_without_weights_are_404(start_server: StartServer, tmp_path: Path) -> None:
     """A run folder without weights.safetensors still explains."""
     folder = write_run(tmp_path / "run")
     (folder / "model" / "weights.safetensors").unlink()
-    client = served(folder)
+    client = start_server(folder)
     assert client.post("/explain", content=photo("red")).status_code == 200
     assert "weights.safetensors" in check_error(client.get("/filters"), 404)["found"]
 
 
-def test_info_is_the_metadata_of_the_model(client: httpx.Client, served: Served, bare_model: Path) -> None:
+def test_info_is_the_metadata_of_the_model(client: httpx.Client, start_server: StartServer, bare_model: Path) -> None:
     """Null where an old model has no value."""
     assert client.get("/info").json() == {
         "name": "colours",
@@ -322,7 +322,7 @@ def test_info_is_the_metadata_of_the_model(client: httpx.Client, served: Served,
         "neighbours": False,
         "limits": {"max_bytes": 64 * 2**20, "max_images": 64},
     }
-    old = served(bare_model, queue=8).get("/info").json()
+    old = start_server(bare_model, queue=8).get("/info").json()
     assert (old["task"], old["version"], old["limits"]["max_images"]) == (None, "1", 8)
 
 

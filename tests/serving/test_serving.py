@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from commands import Command, environment, start
-from served import photo, read_all, slow_photo
+from live_server import photo, read_all, slow_photo
+from processes import Command, run_python, start
 
 from convscope.errors import ConvscopeError
 from convscope.serving.serving import API_KEY_VARIABLE, bind_socket, read_api_key
@@ -131,9 +130,9 @@ def test_port_in_use(cli: Command, run_folder: Path) -> None:
     """An error in three lines, exit code 2."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        ended = cli("serve", run_folder, "--port", port)
-    assert (ended.code, ended.out) == (2, "")
-    found, expected, fix = ended.err.splitlines()
+        result = cli("serve", run_folder, "--port", port)
+    assert (result.code, result.out) == (2, "")
+    found, expected, fix = result.err.splitlines()
     assert f"cannot bind to 127.0.0.1:{port}: Address already in use" in found
     assert "a free port" in expected
     assert "port" in fix
@@ -152,9 +151,9 @@ def test_port_in_use(cli: Command, run_folder: Path) -> None:
 )
 def test_invalid_options(cli: Command, run_folder: Path, arguments: list[str], message: str) -> None:
     """Each is an error before the service starts."""
-    ended = cli("serve", run_folder, *arguments)
-    assert ended.code == 2
-    assert message in ended.err.splitlines()[0]
+    result = cli("serve", run_folder, *arguments)
+    assert result.code == 2
+    assert message in result.err.splitlines()[0]
 
 
 @pytest.mark.parametrize("module", ["fastapi", "uvicorn", "python_multipart", "prometheus_client"])
@@ -172,15 +171,15 @@ try:
 except MissingExtra as error:
     print(error.fix)
 """
-    ended = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True)
-    assert ended.stdout == "pip install 'convscope[serve]'\n", ended.stderr
+    result = run_python(program)
+    assert result.out == "pip install 'convscope[serve]'\n", result.err
 
 
 def test_folder_without_a_model(cli: Command, tmp_path: Path) -> None:
     """As with every command."""
-    ended = cli("serve", tmp_path)
-    assert ended.code == 2
-    assert "no model in" in ended.err
+    result = cli("serve", tmp_path)
+    assert result.code == 2
+    assert "no model in" in result.err
 
 
 def test_api_key_from_file_or_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

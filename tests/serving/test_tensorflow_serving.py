@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from live_server import photo
 from sample_images import VARIED
-from served import photo
 
 from convscope.bundle.bundle import open_bundle
 from convscope.images.image_reader import read_image

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from live_server import body_bytes, photo
 from sample_images import VARIED, bomb, refused_files
-from served import body_bytes, photo
 
 
 def damaged(seed: int, count: int) -> Iterator[bytes]:

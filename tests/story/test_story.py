@@ -14,8 +14,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from commands import Command, Ended, finish, start
-from halves import CLASSES, write_halves
+from localized_shapes import CLASSES, write_shapes
+from processes import Command, CommandResult, finish, start
 from sample_images import refused_files
 
 from convscope.files import read_table
@@ -38,11 +38,11 @@ LEARNING = (
 )
 
 
-def check_error(ended: Ended, *texts: str) -> None:
+def check_error(result: CommandResult, *texts: str) -> None:
     """Exit code 2, `texts` in the last three lines of standard error, no traceback, nothing on standard output."""
-    assert (ended.code, ended.out) == (2, "")
-    assert "Traceback" not in ended.err
-    lines = ended.err.splitlines()[-3:]
+    assert (result.code, result.out) == (2, "")
+    assert "Traceback" not in result.err
+    lines = result.err.splitlines()[-3:]
     for line, name, text in zip(lines, ("found:    ", "expected: ", "fix:      "), texts, strict=True):
         assert line.startswith(name)
         assert text in line
@@ -51,15 +51,15 @@ def check_error(ended: Ended, *texts: str) -> None:
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty images of two classes. Read-only."""
-    return write_halves(tmp_path_factory.mktemp("few") / "photos", per_class=15)
+    return write_shapes(tmp_path_factory.mktemp("few") / "photos", per_class=15)
 
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
-def test_from_folder_to_predictions(halves: Path, cli: Command, tmp_path: Path) -> None:
+def test_from_folder_to_predictions(localized_shapes: Path, cli: Command, tmp_path: Path) -> None:
     """train, evaluate, explain, predict: each exits with 0, prints where its result is, and writes it there."""
     run = Run(tmp_path / "run")
-    trained = cli("train", halves, "--out", run.path, "--test", 0.15, *LEARNING)
+    trained = cli("train", localized_shapes, "--out", run.path, "--test", 0.15, *LEARNING)
     assert (trained.code, trained.out) == (0, f"{run.path}\n")
     assert "300 images in" in trained.err
     assert trained.err.count("validation loss") >= 20
@@ -75,7 +75,7 @@ def test_from_folder_to_predictions(halves: Path, cli: Command, tmp_path: Path) 
     assert (run.path / "report.html").is_file()
 
     table = tmp_path / "predictions.csv"
-    predicted = cli("predict", run.path, halves, "--out", table)
+    predicted = cli("predict", run.path, localized_shapes, "--out", table)
     assert (predicted.code, predicted.out) == (0, "")
     assert f"300 rows in {table}" in predicted.err
     rows = read_table(table)
@@ -137,8 +137,8 @@ def test_existing_run_is_refused(few: Path, cli: Command, tmp_path: Path) -> Non
     """Nothing that exists is overwritten."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    ended = cli("train", few, "--out", tmp_path / "run", *SMALL)
-    check_error(ended, f"{tmp_path / 'run'} exists already", "a new run folder", "--resume")
+    result = cli("train", few, "--out", tmp_path / "run", *SMALL)
+    check_error(result, f"{tmp_path / 'run'} exists already", "a new run folder", "--resume")
     assert os.listdir(tmp_path / "run") == ["notes.txt"]
 
 
@@ -160,8 +160,8 @@ def test_recipe_file_with_flags_over_it(few: Path, cli: Command, tmp_path: Path)
 def test_unknown_key_of_a_recipe_is_an_error(few: Path, cli: Command, tmp_path: Path) -> None:
     """Before anything starts, and with the nearest key."""
     (tmp_path / "my.toml").write_text("learning_rat = 0.1\n")
-    ended = cli("train", few, "--recipe", tmp_path / "my.toml", "--out", tmp_path / "run")
-    check_error(ended, "learning_rat", "a key of the recipe", "did you mean")
+    result = cli("train", few, "--recipe", tmp_path / "my.toml", "--out", tmp_path / "run")
+    check_error(result, "learning_rat", "a key of the recipe", "did you mean")
     assert not (tmp_path / "run").exists()
 
 
@@ -180,10 +180,10 @@ def test_unknown_key_of_a_recipe_is_an_error(few: Path, cli: Command, tmp_path: 
 )
 def test_wrong_usage_is_an_error(cli: Command, words: list[str], text: str) -> None:
     """For an unknown flag or command the nearest is named, for a wrong value the valid ones; exit code 2."""
-    ended = cli(*words)
-    assert (ended.code, ended.out) == (2, "")
-    assert text in ended.err.splitlines()[-1].replace("'stretch' or 'pad' or 'crop'", "'stretch', 'pad', 'crop'")
-    assert "Traceback" not in ended.err
+    result = cli(*words)
+    assert (result.code, result.out) == (2, "")
+    assert text in result.err.splitlines()[-1].replace("'stretch' or 'pad' or 'crop'", "'stretch', 'pad', 'crop'")
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.tensorflow
@@ -210,10 +210,10 @@ def test_too_many_bad_images_stop_before_training(few: Path, cli: Command, tmp_p
     """Above the allowed share nothing starts; the table above the error has each file and its reason."""
     bad = refused_files()
     data = _with_bad_files(few, tmp_path, len(bad))
-    ended = cli("train", data, "--out", tmp_path / "run", *words)
+    result = cli("train", data, "--out", tmp_path / "run", *words)
     share = {"--strict": "0.0%", "--max-refused": "10.0%"}.get(words[0] if words else "", "5.0%")
-    check_error(ended, f"{len(bad)} of {30 + len(bad)} images refused", f"at most {share}", "--max-refused")
-    assert all(name in ended.err for name in bad)
+    check_error(result, f"{len(bad)} of {30 + len(bad)} images refused", f"at most {share}", "--max-refused")
+    assert all(name in result.err for name in bad)
     assert not (tmp_path / "run").exists()
 
 
@@ -265,10 +265,10 @@ def test_too_many_unreadable_inputs_end_with_3(
     model = colour_model().write(tmp_path / "m.onnx")
     (tmp_path / "bad.png").write_bytes(b"")
     images = [few / "disc" / "disc000.png", tmp_path / "bad.png"]
-    ended = cli("predict", model, *images, "--out", tmp_path / "out.csv", *words)
-    assert ended.code == code
+    result = cli("predict", model, *images, "--out", tmp_path / "out.csv", *words)
+    assert result.code == code
     assert [row["status"] for row in read_table(tmp_path / "out.csv")] == ["ok", "unreadable"]
-    assert "1 of 2 images unreadable: their rows say why" in ended.err
+    assert "1 of 2 images unreadable: their rows say why" in result.err
 
 
 @pytest.mark.slow
@@ -276,8 +276,8 @@ def test_table_goes_to_standard_output_and_messages_do_not(few: Path, cli: Comma
     """`convscope predict ... > table.csv` is the table and nothing else."""
     from tiny_model import colour_model
 
-    ended = cli("predict", colour_model().write(tmp_path / "m.onnx"), few / "ring", "--format", "reference")
-    header, *rows = csv.reader(ended.out.splitlines())
+    result = cli("predict", colour_model().write(tmp_path / "m.onnx"), few / "ring", "--format", "reference")
+    header, *rows = csv.reader(result.out.splitlines())
     assert header == ["red", "green", "blue", "id"]
     assert [row[-1] for row in rows] == sorted(file.stem for file in (few / "ring").iterdir())
 
@@ -286,9 +286,9 @@ def test_table_goes_to_standard_output_and_messages_do_not(few: Path, cli: Comma
 @pytest.mark.slow
 def test_demo_leaves_a_complete_run(tmp_path: Path) -> None:
     """`convscope demo`: at least 97 % accuracy on held-out digits, all files of a run, and where they are."""
-    ended = finish(start("demo", cwd=tmp_path))
-    assert ended.code == 0, ended.err
-    assert "Traceback" not in ended.err
+    result = finish(start("demo", cwd=tmp_path))
+    assert result.code == 0, result.err
+    assert "Traceback" not in result.err
     run = Run(tmp_path / "runs" / "1")
     facts = json.loads((run.path / "metrics.json").read_text())
     assert facts["split"] == "test"
@@ -305,11 +305,11 @@ def test_demo_leaves_a_complete_run(tmp_path: Path) -> None:
     assert len(checkpoints) == 2
     for checkpoint in checkpoints:
         assert {file.name for file in checkpoint.iterdir()} == {"arrays.safetensors", "facts.json", "manifest.json"}
-    printed = dict(line.split(None, 1) for line in ended.out.splitlines() if line.startswith(("images ", "model ")))
-    printed |= dict(line.split(None, 1) for line in ended.out.splitlines() if line.startswith(("metrics ", "report ")))
+    printed = dict(line.split(None, 1) for line in result.out.splitlines() if line.startswith(("images ", "model ")))
+    printed |= dict(line.split(None, 1) for line in result.out.splitlines() if line.startswith(("metrics ", "report ")))
     assert set(printed) == {"images", "model", "metrics", "report"}
     assert all((tmp_path / path).exists() for path in printed.values())
-    assert [line.split()[1] for line in ended.out.splitlines() if line.startswith("  convscope ")] == [
+    assert [line.split()[1] for line in result.out.splitlines() if line.startswith("  convscope ")] == [
         *("train", "evaluate", "explain", "predict")
     ]
 
@@ -329,8 +329,8 @@ def test_one_image_from_a_cold_start_is_quick(few: Path, tmp_path: Path) -> None
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        ended = finish(start("predict", model, few / "disc" / "disc000.png"))
+        result = finish(start("predict", model, few / "disc" / "disc000.png"))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert ended.code == 0
+        assert result.code == 0
         seconds.append((after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime))
     assert min(seconds) < 1.0

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run_python
 
 from convscope.errors import RunError
 from convscope.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -257,13 +256,12 @@ def test_a_kill_at_any_operation_leaves_an_intact_state(tmp_path: Path, before: 
 
     Nothing is ever reported as damaged, and the next save works.
     """
-    arguments = [sys.executable, "-c", KILLED_EVERYWHERE, str(tmp_path), *map(str, before)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    result = run_python(KILLED_EVERYWHERE, tmp_path, *before)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
     assert len(lines) > 15
     newest, earlier = before[-1] if before else None, max((step for step in before if step != 3), default=None)
-    assert set(lines) <= {f"False {earlier} True 4 []", "False 3 True 4 []", "True 3 True 4 []"}, done.stdout
+    assert set(lines) <= {f"False {earlier} True 4 []", "False 3 True 4 []", "True 3 True 4 []"}, result.out
     assert (lines[0], lines[-1]) == (f"False {newest} True 4 []", "True 3 True 4 []")
     if newest != 3:
         saved = [" 3 " in line for line in lines]

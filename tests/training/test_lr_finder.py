@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import Command
 from learners import bits, make_learner
 from numpy.typing import NDArray
+from processes import Command
 
 from convscope.datasets.dataset import Dataset, open_dataset
 from convscope.datasets.digits import write_digits
@@ -339,9 +339,9 @@ def test_errors_have_three_parts(cli: Command, photos: Path, here: Path, words: 
     new_run(Path("run"), recipe=resolve(RECIPE), data=photos)
     before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
     small = ["--network", "classic", "--image-size", 8, "--filters", "2", "--dense-units", 2]
-    ended = cli("train", photos, "--find-rate", *small, *words)
-    assert (ended.code, ended.out) == (2, ""), ended.err
-    lines = ended.err.splitlines()[-3:]
+    result = cli("train", photos, "--find-rate", *small, *words)
+    assert (result.code, result.out) == (2, ""), result.err
+    lines = result.err.splitlines()[-3:]
     assert [line.partition(":")[0] for line in lines] == ["found", "expected", "fix"]
     assert found in lines[0]
     assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from halves import CLASSES, draw_half
+from localized_shapes import CLASSES, draw_shape
 from PIL import Image
 from sample_images import KINDS, Pixels, draw, encode, near_copies, scene
 
@@ -93,7 +93,7 @@ def test_images_of_little_detail_must_agree_more_closely() -> None:
 @pytest.mark.slow
 def test_a_single_object_elsewhere_is_no_copy() -> None:
     """Discs and rings on a plain background, each at another position, are not grouped."""
-    images = np.stack([draw_half(kind, seed) for kind in CLASSES for seed in range(24)])
+    images = np.stack([draw_shape(kind, seed) for kind in CLASSES for seed in range(24)])
     pairs = np.stack(np.triu_indices(len(images), 1), axis=1)
     assert not are_copies(images, pairs, np.zeros(len(pairs), bool)).any()
 

@@ -23,7 +23,7 @@ from convscope.serving.serving import bind_socket
 
 KERNEL = np.random.default_rng(0).normal(0, 1, (1, 1, 3, 4)).astype(np.float32)
 WEIGHTS_HASH = "0123"  # in place of the hash of the weights
-Served = Callable[..., httpx.Client]
+StartServer = Callable[..., httpx.Client]
 
 
 def photo(colour: str, size: int = 16) -> bytes:
@@ -80,11 +80,11 @@ def write_run(
         model.write(folder / "model" / "model.onnx", **facts, **metadata)
     else:
         model.write_with_neighbours(folder / "model", training_images, **facts, **metadata)
-    write_inside(folder / "model" / "inside.onnx", model, facts)
+    write_introspection(folder / "model" / "inside.onnx", model, facts)
     return folder
 
 
-def write_inside(path: Path, model: TinyModel, facts: dict[str, Any]) -> None:
+def write_introspection(path: Path, model: TinyModel, facts: dict[str, Any]) -> None:
     """inside.onnx: the same network with a block and a heat map for each class; weights.safetensors: its kernel."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -126,7 +126,7 @@ def write_inside(path: Path, model: TinyModel, facts: dict[str, Any]) -> None:
 
 
 @contextmanager
-def serving(service: Service) -> Iterator[httpx.Client]:
+def running_server(service: Service) -> Iterator[httpx.Client]:
     """A client of a server that runs in a thread, on a free port of loopback."""
     server = Server(service)
     with bind_socket("127.0.0.1", 0) as listener:

@@ -14,7 +14,7 @@ WRONG_EVERY = 29  # one image in so many is in the wrong folder, as in every rea
 NOISE = 5.0  # standard deviation, of 255
 
 
-def draw_half(kind: str, seed: int) -> Pixels:
+def draw_shape(kind: str, seed: int) -> Pixels:
     """A bright disc or ring on dark ground, in the left half for an even seed. Returns: (32, 32, 3) uint8."""
     random = np.random.default_rng([seed, CLASSES.index(kind)])
     y, x = np.mgrid[:SIZE, :SIZE]
@@ -25,12 +25,12 @@ def draw_half(kind: str, seed: int) -> Pixels:
     return image.clip(0, 255).astype(np.uint8)
 
 
-def write_halves(root: Path, *, per_class: int, names: tuple[str, str] = CLASSES) -> Path:
+def write_shapes(root: Path, *, per_class: int, names: tuple[str, str] = CLASSES) -> Path:
     """Write `root/<class>/<number>.png`; `names` are those of the folders of discs and of rings."""
     for name in names:
         (root / name).mkdir(parents=True)
     for place, kind in enumerate(CLASSES):
         for number in range(per_class):
             folder = names[1 - place] if number % WRONG_EVERY == WRONG_EVERY - 1 else names[place]
-            Image.fromarray(draw_half(kind, number)).save(root / folder / f"{kind}{number:03d}.png")
+            Image.fromarray(draw_shape(kind, number)).save(root / folder / f"{kind}{number:03d}.png")
     return root

@@ -14,14 +14,14 @@ NOBODY = 65534  # the user that owns nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
-    """`folder` is one that everybody may list; within `rights()` permissions hold, for root too."""
+class UnprivilegedUser:
+    """`folder` is one that everybody may list; within `impersonate()` permissions are checked, for root too."""
 
     folder: Path
 
     @contextmanager
-    def rights(self) -> Iterator[None]:
-        """Be the unprivileged user while the block runs."""
+    def impersonate(self) -> Iterator[None]:
+        """Run the block as the unprivileged user."""
         is_root = os.geteuid() == 0
         if is_root:
             os.seteuid(NOBODY)
@@ -33,14 +33,14 @@ class Stranger:
 
 
 @contextmanager
-def invite_stranger() -> Iterator[Stranger]:
+def create_unprivileged_user() -> Iterator[UnprivilegedUser]:
     """An unprivileged user with a folder, which is removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="convscope-tests-"))  # pytest's folders are closed to other users
     folder.chmod(0o755)
     try:
-        yield Stranger(folder)
+        yield UnprivilegedUser(folder)
     finally:
-        for inner, _, _ in os.walk(folder):  # from the top, so that each folder can be opened when its turn comes
+        for inner, _, _ in os.walk(folder):  # from the top, so that each folder is readable before it is listed
             os.chmod(inner, 0o755)
             for entry in os.scandir(inner):
                 if entry.is_dir(follow_symlinks=False):
