@@ -1,4 +1,4 @@
-"""The promise: imports are light. What a command does not need is not loaded, and need not be installed."""
+"""The promise: imports are light. A command loads only the packages that it needs; others need not be installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convscope.errors import EXTRA_OF_MODULE
 HEAVY = ("tensorflow", "keras", "matplotlib", "onnxruntime", "sklearn", "scipy", "onnx", "tf2onnx", "jinja2")
 TRAINING = ("tensorflow", "keras", "tf2onnx", "onnx", "sklearn", "safetensors", "tomli_w", "jinja2")
 
-PRINT_MODULES = """
+SAVE_MODULES = """
 import atexit, json, sys
 atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=open(sys.argv.pop(), "w")))
 """
@@ -50,7 +50,7 @@ def data(tmp_path: Path) -> Path:
 
 def run(program: str, *arguments: object, folder: Path) -> tuple[str, set[str]]:
     """Run a program in a new process. Returns: its output, and the modules that were loaded at its end."""
-    result = run_python(PRINT_MODULES + program, *arguments, folder / "modules.json", folder=folder)
+    result = run_python(SAVE_MODULES + program, *arguments, folder / "modules.json", folder=folder)
     assert result.code == 0, result.err
     return result.out, set(json.loads((folder / "modules.json").read_text()))
 
@@ -137,12 +137,12 @@ except convscope.MissingExtra as error:
     print(error.found)
 """
     out, _ = run(BLOCK % (tuple(EXTRA_OF_MODULE),) + code, folder=tmp_path)
-    assert out.startswith("convscope.serve needs the Python module ")
+    assert out.startswith("training or exporting needs the Python module ")
 
 
 @pytest.mark.slow
 def test_quick_tests_need_no_tensorflow() -> None:
-    """What `make quick` runs can be collected without TensorFlow: the files that need it are marked."""
+    """The tests of `make quick` can be collected without TensorFlow: the files that need it are marked."""
     program = BLOCK % (("tensorflow", "keras"),) + "import pytest\nsys.exit(pytest.main(sys.argv[1:]))"
     options = ["--collect-only", "--quiet", "-p", "no:cacheprovider", "-m", "not tensorflow and not slow"]
     tests = Path(__file__).parents[1]
