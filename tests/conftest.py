@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, drawn photos, and the real data sets where they are."""
+"""Fixtures of all tests: a temporary cache, drawn images, the real data sets where they exist, a trained run."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ NEEDS_TENSORFLOW = re.compile(r"^pytestmark = .*\bpytest\.mark\.tensorflow\b", r
 USES_TENSORFLOW = re.compile(r"\bmark\.tensorflow\b")
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
-# a busy machine is no reason to fail
+# a slow machine does not fail a test
 settings.register_profile("convscope", deadline=None)
 settings.load_profile("convscope")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out, unread, the files that need TensorFlow where such tests are left out: loading it takes 5 seconds.
+    """Skip files that need TensorFlow where such tests are deselected: loading it takes 5 seconds.
 
-    Where they are not, TensorFlow is configured as the command line does, before the first of these files imports it.
+    Where they are selected, TensorFlow is configured as by the command line, before the first of them imports it.
     """
     if not collection_path.name.startswith("test_"):
         return None
@@ -58,13 +58,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 60 drawn images, 32 x 32, in three classes. Only to be read."""
+    """A folder of 60 drawn images, 32 x 32, in three classes. Read-only."""
     return write_folder(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture
 def unprivileged_user() -> Iterator[UnprivilegedUser]:
-    """A way to meet what one may not read, for root too."""
+    """A user without permissions, for root too."""
     with create_unprivileged_user() as unprivileged_user:
         yield unprivileged_user
 
@@ -90,12 +90,12 @@ def _real(name: str) -> Path:
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command line in this process: words in, how it ended out."""
+    """Runs the command line in this process."""
 
-    def run(*words: object) -> CommandResult:
+    def run(*arguments: object) -> CommandResult:
         from convscope.cli.commands import main
 
-        monkeypatch.setattr(sys, "argv", ["convscope", *map(str, words)])
+        monkeypatch.setattr(sys, "argv", ["convscope", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             main()
@@ -107,7 +107,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="session")
 def localized_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 images of discs and rings, each in one half, 10 of them in the wrong folder. Only to be read."""
+    """300 images of discs and rings, each in one half, 10 of them in the wrong folder. Read-only."""
     return write_shapes(tmp_path_factory.mktemp("localized_shapes") / "shapes", per_class=150)
 
 
@@ -124,7 +124,7 @@ def trained(localized_shapes: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def explained(trained: Run) -> Path:
-    """The report of `trained`, which stands in its folder with its figures."""
+    """The report of `trained`, in its folder with its figures."""
     from convscope.explanation.explanation import explain
 
     return explain(trained.path)

@@ -1,4 +1,4 @@
-"""A worker module for the tests: it does what each message says."""
+"""A worker module for the tests: it sends each message back, after an action that the message names."""
 
 from __future__ import annotations
 

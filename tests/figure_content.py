@@ -21,7 +21,7 @@ def draw_weights(*shape: int) -> NDArray[np.float32]:
 
 
 def as_any(value: Any) -> Any:
-    """A value of a type that the type checker would reject."""
+    """A value without its static type, to pass an invalid one."""
     return value
 
 
@@ -31,7 +31,7 @@ def visible(figure: Figure) -> list[Axes]:
 
 
 def tick_names(axes: Axes) -> list[str]:
-    """The names down the left side."""
+    """The tick labels of the y axis."""
     return [label.get_text() for label in axes.get_yticklabels()]
 
 

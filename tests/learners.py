@@ -1,4 +1,4 @@
-"""Learners for tests: made from choices and a data set that is open, and compared by the bits of their states."""
+"""Learners for tests: made from a recipe and an open data set, and compared bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service for tests: a model with intermediate outputs, made without TensorFlow, and a real server on loopback."""
+"""A server on loopback for tests, and a model with intermediate outputs that needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from convscope.serving.service import Service
 from convscope.serving.serving import bind_socket
 
 KERNEL = np.random.default_rng(0).normal(0, 1, (1, 1, 3, 4)).astype(np.float32)
-WEIGHTS_HASH = "0123"  # in place of the hash of the weights
+WEIGHTS_HASH = "0123"  # an arbitrary hash of the weights
 StartServer = Callable[..., httpx.Client]
 
 
@@ -37,7 +37,7 @@ def slow_photo() -> bytes:
 
 
 def connect(client: httpx.Client) -> socket.socket:
-    """A connection for what no HTTP library would send."""
+    """A connection for requests that no HTTP library sends."""
     return socket.create_connection((client.base_url.host, client.base_url.port), timeout=30)
 
 
@@ -55,7 +55,7 @@ def body_bytes(client: httpx.Client) -> float:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """What arrives until the server closes or resets the connection."""
+    """The bytes received until the server closes or resets the connection."""
     response = b""
     try:
         while received := connection.recv(65536):

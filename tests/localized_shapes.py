@@ -1,4 +1,4 @@
-"""Images whose class, a disc or a ring, is drawn in one half: where a heat map has to lead is known."""
+"""Images of a disc or a ring in the left or the right half, so that the place of a correct heat map is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sample_images import Pixels
 
 CLASSES = ("disc", "ring")
 SIZE = 32
-WRONG_EVERY = 29  # one image in so many is in the wrong folder, as in every real data set
+WRONG_EVERY = 29  # one image in 29 is in the wrong folder, as some are in every real data set
 NOISE = 5.0  # standard deviation, of 255
 
 
@@ -29,8 +29,8 @@ def write_shapes(root: Path, *, per_class: int, names: tuple[str, str] = CLASSES
     """Write `root/<class>/<number>.png`; `names` are those of the folders of discs and of rings."""
     for name in names:
         (root / name).mkdir(parents=True)
-    for place, kind in enumerate(CLASSES):
+    for position, kind in enumerate(CLASSES):
         for number in range(per_class):
-            folder = names[1 - place] if number % WRONG_EVERY == WRONG_EVERY - 1 else names[place]
+            folder = names[1 - position] if number % WRONG_EVERY == WRONG_EVERY - 1 else names[position]
             Image.fromarray(draw_shape(kind, number)).save(root / folder / f"{kind}{number:03d}.png")
     return root

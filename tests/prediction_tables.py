@@ -1,4 +1,4 @@
-"""Tables of predictions for tests: the model that predicts them, reading them, and checking each row."""
+"""Tables of predictions for tests: reading them, and checking each row against the model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_rows(table: Path | str) -> list[dict[str, str]]:
 def expected_probabilities(model: TinyModel, path: str | Path) -> NDArray[np.float64]:
     """(num_classes,): what the model predicts for a file, computed by NumPy."""
     image = read_image(Path(path), size=model.square.size, fit=model.square.fit)
-    return model.answer(image[np.newaxis])[0]
+    return model.predict(image[np.newaxis])[0]
 
 
 def check_rows(model: TinyModel, rows: Sequence[dict[str, str]], paths: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Images for tests, drawn from a seed: three kinds that a network can tell apart, and files that are wrong or odd."""
+"""Images for tests, drawn from a seed: three kinds that a network can separate, and invalid or unusual files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STRANGE_NAMES = [
     "bytes \udcff\udc80.png",  # how Python spells bytes that are not UTF-8
     "=1+1.png",
     " space .png",
-    "\x0b\x0c\x1c\x85\u2028.png",  # what str.splitlines takes for ends of lines
+    "\x0b\x0c\x1c\x85\u2028.png",  # where str.splitlines ends lines
 ]
 
 
@@ -62,7 +62,7 @@ def scene(size: int, seed: int) -> Pixels:
 
 
 def near_copies(image: Pixels) -> dict[str, bytes]:
-    """Files of what people make of a picture, by name: saved again, resized, trimmed, brightened, marked, mirrored."""
+    """Near duplicates of an image, by name: saved again, resized, cropped, brightened, marked, flipped."""
     plain = Image.fromarray(image)
     width, height = plain.size
     marked = plain.copy()
@@ -89,12 +89,12 @@ def write_folder(
     suffix: str = ".png",
 ) -> Path:
     """Write `root/<class>/<number><suffix>`, all different; a class that names no kind gets one in turn."""
-    for place, name in enumerate(classes):
-        kind = name if name in KINDS else KINDS[place % len(KINDS)]
+    for position, name in enumerate(classes):
+        kind = name if name in KINDS else KINDS[position % len(KINDS)]
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(per_class):
-            image = draw(kind, size, seed + 1000 * place + number)
+            image = draw(kind, size, seed + 1000 * position + number)
             Image.fromarray(image).save(folder / f"{number:03d}{suffix}")
     return root
 
@@ -112,7 +112,7 @@ def exact(format: str) -> dict[str, Any]:
 
 
 def tagged(image: Pixels, orientation: int, format: str = "JPEG") -> bytes:
-    """A file whose EXIF block says how to turn it: 1 to 8, or nonsense."""
+    """A file with an EXIF orientation: 1 to 8, or an invalid one."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return encode(image, format, exif=exif, **exact(format))
@@ -124,7 +124,7 @@ def palette(image: Pixels, format: str = "PNG", **options: Any) -> bytes:
 
 
 def animation(frames: Sequence[Pixels], format: str = "GIF", **options: Any) -> bytes:
-    """A file that shows its frames in turn."""
+    """An animated file of several frames."""
     first, *others = map(Image.fromarray, frames)
     return encode(first, format, save_all=True, append_images=others, duration=50, **options)
 
@@ -135,14 +135,14 @@ def multi_picture(frames: Sequence[Pixels]) -> bytes:
 
 
 def png(width: int, height: int, *, depth: int = 8, color: int = 2, rows: bytes = b"", extra: bytes = b"") -> bytes:
-    """A PNG file made by hand: whatever its header declares, `rows` is what it holds."""
+    """A PNG file of any header, valid or not, with `rows` as its data."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     chunks = _chunk(b"IHDR", header) + extra + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def png_16_bit(values: NDArray[np.uint16], *, transparent: int | None = None) -> bytes:
-    """A grey PNG file of (height, width) uint16; one value may stand for transparent."""
+    """A grey PNG file of (height, width) uint16; one value may mean transparent."""
     height, width = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     extra = b"" if transparent is None else _chunk(b"tRNS", struct.pack(">H", transparent))
@@ -155,12 +155,12 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def heic() -> bytes:
-    """What a photo from a phone begins with, in a format that Pillow alone cannot read."""
+    """The first bytes of a HEIC photo, as phones take them, which Pillow alone cannot read."""
     return struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(200)
 
 
 def refused_files() -> dict[str, tuple[bytes, str]]:
-    """Files that are no usable images: name, content, and the reason that is to be given."""
+    """Files that are refused: name, content and reason."""
     photo = encode(draw("disc", 48, 7), "JPEG")
     deep = encode(Image.new("F", (8, 8)), "TIFF")
     return {
@@ -180,7 +180,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 NOISE_IMAGE: Pixels = np.random.default_rng(0).integers(256, size=(24, 31, 3), dtype=np.uint8)
-# whole files of every kind that is read, by name
+# files of every format that is read, by name
 VARIED: dict[str, bytes] = {
     "jpeg": encode(NOISE_IMAGE, "JPEG"),
     "progressive": encode(NOISE_IMAGE, "JPEG", progressive=True),

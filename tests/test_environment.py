@@ -1,4 +1,4 @@
-"""environment.py: what a run depends on besides its recipe, and what a user types here for `convscope`."""
+"""environment.py: the software and hardware of a run, and the command that runs `convscope` here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from convscope.environment import available_cores, describe_environment, program
 def test_printed_commands_can_be_typed(
     program: str, is_on_path: bool, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They begin with what the shell finds here: the name, or the path of the program."""
+    """They begin with the name of the program where the shell finds it, else with its path."""
     if is_on_path:
         (tmp_path / "convscope").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -30,7 +30,7 @@ def test_printed_commands_can_be_typed(
 
 
 def test_environment_names_cores_and_versions(tmp_path: Path) -> None:
-    """What a measured value may depend on is in environment.json: cores, processor, versions."""
+    """environment.json has what measurements depend on: cores, processor, versions."""
     facts = describe_environment(tmp_path)
     assert facts["cores"] == available_cores() >= 1
     assert {"numpy", "pillow"} <= facts["libraries"].keys()

@@ -1,4 +1,4 @@
-"""errors.py: an error keeps its parts; a missing module of an extra becomes a MissingExtra; a stop is no error."""
+"""errors.py: an error keeps its parts; a missing module of an extra is a MissingExtra; an interruption is no error."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_larger_extra_can_be_named() -> None:
 
 
 def test_other_import_errors_pass() -> None:
-    """A module of convscope or of every installation, a broken package, and whatever else is raised."""
+    """A module of convscope or of every installation, a broken package, and every other exception."""
     for error in (
         ModuleNotFoundError("No module named 'convscope.gone'", name="convscope.gone"),
         ModuleNotFoundError("No module named 'numpy'", name="numpy"),

@@ -241,17 +241,17 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 def test_folder_is_complete_or_not_there(tmp_path: Path) -> None:
     """A block that raises changes nothing; one that ends replaces the folder; no temporary folder is left."""
-    place = tmp_path / "model"
-    with staged_folder(place) as staged:
+    folder = tmp_path / "model"
+    with staged_folder(folder) as staged:
         (staged / "a").touch()
-        assert not place.exists()
-    with pytest.raises(FileExistsError), staged_folder(place) as staged:
+        assert not folder.exists()
+    with pytest.raises(FileExistsError), staged_folder(folder) as staged:
         staged.mkdir()
-    assert [file.name for file in place.iterdir()] == ["a"]
-    with staged_folder(place) as staged:
+    assert [file.name for file in folder.iterdir()] == ["a"]
+    with staged_folder(folder) as staged:
         (staged / "c").touch()
-    assert [file.name for file in place.iterdir()] == ["c"]
-    assert list(tmp_path.iterdir()) == [place]
+    assert [file.name for file in folder.iterdir()] == ["c"]
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_existing_folder_can_be_kept(tmp_path: Path) -> None:
@@ -266,18 +266,18 @@ def test_existing_folder_can_be_kept(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_processes_that_replace_one_folder_never_mix(tmp_path: Path) -> None:
     """Eight writers of one path: one of their folders is there in the end, complete, and nothing else is left."""
-    place = tmp_path / "place"
+    folder = tmp_path / "place"
 
     def write(number: int) -> None:
         for _ in range(20):
-            with staged_folder(place) as staged:
+            with staged_folder(folder) as staged:
                 for name in "ab":
                     (staged / name).write_text(str(number))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(8)))
-    assert len({(place / name).read_text() for name in "ab"}) == 1
-    assert list(tmp_path.iterdir()) == [place]
+    assert len({(folder / name).read_text() for name in "ab"}) == 1
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_heat_is_over_its_place() -> None:
 
 
 def test_gaps_are_around_every_tile() -> None:
-    """Half a gap at each edge of a tile, filled as asked, and so are the empty places of the last row."""
+    """Half a gap at each edge of a tile, filled with the given value, and so are the empty places of the last row."""
     tiles = np.arange(5 * 2 * 3, dtype=np.float64).reshape(5, 2, 3, 1)
     grid, columns = tile_grid(tiles, gap=2, fill=np.nan)
     assert (grid.shape, columns) == ((8, 20, 1), 4)

@@ -78,7 +78,7 @@ def test_unknown_end_has_no_time_left(clock: Clock) -> None:
     assert counter.seconds_left() is None
 
 
-def test_time_left_knows_that_larger_images_take_longer(clock: Clock) -> None:
+def test_time_left_includes_that_larger_images_take_longer(clock: Clock) -> None:
     """Half of the steps done in 50 seconds, the other half four times as much work: 200 seconds left, not 50."""
     counter = Counter(description="training", total=100, unit="steps", work=lambda step: step + 3 * max(step - 50, 0))
     clock.now += 50

@@ -43,7 +43,7 @@ def test_a_new_run_has_its_recipe_and_the_folder_of_its_images(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_runs_without_a_name_are_counted_up(here: Path) -> None:
-    """`runs/1`, `runs/2`, ...: behind the highest number, whatever else is there, and never one twice."""
+    """`runs/1`, `runs/2`, ...: after the highest number, never the same number twice."""
     (here / "runs" / "7").mkdir(parents=True)
     (here / "runs" / "name").mkdir()
     assert new_run(None, recipe=RECIPE, data=DATA).path == Path("runs/8")
@@ -102,15 +102,15 @@ def test_a_run_that_cannot_be_written_is_an_error(
             open_run(Path("closed"))
 
 
-def test_an_error_lists_the_runs_there_are(here: Path) -> None:
+def test_an_error_lists_the_existing_runs(here: Path) -> None:
     """Nothing, another folder, a file, a name that is too long: each is named, and the runs here are listed."""
     with pytest.raises(RunError, match=r"nothing at gone.*runs here: none"):
         open_run(Path("gone"))
     new_run(None, recipe=RECIPE, data=DATA)
     (here / "other").mkdir()
     (here / "file").touch()
-    for name, found in (("other", "no run folder"), ("file", "no run folder"), ("long" * 100, "nothing")):
-        with pytest.raises(RunError, match=f"{found} at {name}.*runs/1"):
+    for name, description in (("other", "no run folder"), ("file", "no run folder"), ("long" * 100, "nothing")):
+        with pytest.raises(RunError, match=f"{description} at {name}.*runs/1"):
             open_run(Path(name))
 
 

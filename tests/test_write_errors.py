@@ -38,7 +38,7 @@ def test_file_in_place_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_full_disk(tmp_path: Path) -> None:
-    """A file larger than the system allows stands for a full disk; nothing is left."""
+    """A file larger than the system allows, in place of a full disk: an error; no file is left."""
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, unlimited[1]))
     try:

@@ -1,4 +1,4 @@
-"""A model made by hand, without TensorFlow: one matrix before a softmax, as a bundle and once more in NumPy."""
+"""A model that needs no TensorFlow: one matrix before a softmax, as a bundle and in NumPy."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class TinyModel:
     square: InputSpec
     matrix: NDArray[np.float32]
 
-    def see(self, images: Pixels) -> NDArray[np.float32]:
-        """(n, size, size, channels) uint8 -> (n, width): the features that the bundle has to give."""
+    def compute_features(self, images: Pixels) -> NDArray[np.float32]:
+        """(n, size, size, channels) uint8 -> (n, width): the features that the bundle has to output."""
         return images.reshape(len(images), -1) / np.float32(255)
 
-    def answer(self, images: Pixels) -> NDArray[np.float64]:
-        """(n, size, size, channels) uint8 -> (n, classes): what the bundle has to answer."""
+    def predict(self, images: Pixels) -> NDArray[np.float64]:
+        """(n, size, size, channels) uint8 -> (n, classes): the probabilities that the bundle has to output."""
         powers = np.exp(images.reshape(len(images), -1) / 255.0 @ self.matrix.astype(np.float64))
         return powers / powers.sum(axis=1, keepdims=True)
 
     def write(self, path: Path, **changes: Any) -> Path:
-        """Write the bundle to `path`; `changes` go over what it says of itself."""
+        """Write the bundle to `path`; `changes` replace or add facts of its description."""
         facts = {
             "format": 1,
             "classes": list(self.classes),
@@ -54,46 +54,45 @@ class TinyModel:
         return write_onnx(path, self, {"convscope": json.dumps(facts | changes)})
 
     def write_with_neighbours(self, folder: Path, data: Path, **changes: Any) -> Path:
-        """Write `model.onnx` and beside it training images: those of a folder of classes that are its own."""
+        """Write `model.onnx`, and beside it a neighbour index of a folder of images of the model's classes."""
         recipe = resolve(Recipe(network="classic", image_size=self.square.size, fit=self.square.fit, validation=0.1))
         dataset = open_dataset(data, recipe)
-        known = replace(
-            dataset, labels=np.array([self.classes.index(each.label) for each in dataset.samples], np.int32)
-        )
+        labels = np.array([self.classes.index(sample.label) for sample in dataset.samples], np.int32)
+        labelled = replace(dataset, labels=labels)
         weights = changes.get("weights", "0123")
-        content, carried = build_neighbour_index(self.see, known, weights=weights, seed=0)
+        content, facts = build_neighbour_index(self.compute_features, labelled, weights=weights, seed=0)
         write_atomic(folder / NEIGHBOURS_FILE, content)
-        return self.write(folder / "model.onnx", **{"weights": weights, "neighbours": carried} | changes)
+        return self.write(folder / "model.onnx", **{"weights": weights, "neighbours": facts} | changes)
 
 
 def random_model(classes: Sequence[str], square: InputSpec = SMALL, *, seed: int = 0) -> TinyModel:
-    """A model that answers something else for every image."""
+    """A model whose prediction differs for every image."""
     matrix = np.random.default_rng(seed).normal(0, 0.2, (square.num_bytes, len(classes)))
     return TinyModel(tuple(classes), square, matrix.astype(np.float32))
 
 
 def colour_model(classes: Sequence[str] = COLOURS, *, size: int = 8) -> TinyModel:
-    """A model that is sure of the strongest colour; a class of another name is one that it never answers."""
+    """A model that predicts the strongest colour; a class of another name is never predicted."""
     matrix = np.zeros((size, size, 3, len(classes)), np.float32)
-    for place, name in enumerate(classes):
+    for column, name in enumerate(classes):
         if name in COLOURS:
-            matrix[:, :, COLOURS.index(name), place] = 5.0 / size**2
+            matrix[:, :, COLOURS.index(name), column] = 5.0 / size**2
     return TinyModel(tuple(classes), InputSpec(size), matrix.reshape(-1, len(classes)))
 
 
-def colour_run(place: Path, data: Path, **choices: Any) -> Run:
-    """A finished run of `colour_model` on `data`, with everything but what a training leaves."""
+def colour_run(folder: Path, data: Path, **choices: Any) -> Run:
+    """A finished run of `colour_model` on `data`, without history, log and checkpoints."""
     recipe = resolve(Recipe(network="classic", image_size=8, **choices))
     dataset = open_dataset(data, recipe)
-    run = new_run(place, recipe=recipe, data=data)
+    run = new_run(folder, recipe=recipe, data=data)
     write_samples(run.data_file, dataset.samples)
     run.model.mkdir()
     colour_model(dataset.classes).write(run.model / "model.onnx")
     return run
 
 
-def write_onnx(path: Path, model: TinyModel, said: dict[str, str]) -> Path:
-    """Write the graph, uint8 images in, probabilities and features out, with what it says of itself."""
+def write_onnx(path: Path, model: TinyModel, metadata: dict[str, str]) -> Path:
+    """Write a graph from uint8 images to probabilities and features, with `metadata` in the file."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -118,6 +117,6 @@ def write_onnx(path: Path, model: TinyModel, said: dict[str, str]) -> Path:
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(proto)
-    helper.set_model_props(proto, said)
+    helper.set_model_props(proto, metadata)
     write_atomic(path, proto.SerializeToString())
     return path

@@ -1,4 +1,4 @@
-"""A custom network, as the recipe names it, `user_network:network`, with what is difficult about such networks."""
+"""A custom network, as the recipe names it, `user_network:network`, with everything that is difficult to support."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("path", ["", "model", "model/model.onnx"])
 def test_opens_from_run_folder_and_file(run: Path, path: str) -> None:
-    """The run, its model folder and the file itself are the same model, which knows its classes and its square."""
+    """The run, its model folder and the file itself are the same model, with its classes and its square."""
     bundle = open_bundle(run / path)
     assert bundle.path == run / "model" / "model.onnx"
     assert bundle.classes == CLASSES
@@ -43,7 +43,7 @@ def test_probabilities_are_those_of_its_graph(tmp_path: Path, count: int, square
     probabilities = open_bundle(model.write(tmp_path / "model.onnx")).predict(images)
     assert probabilities.shape == (count, 3)
     assert probabilities.dtype == np.float32
-    np.testing.assert_allclose(probabilities, model.answer(images), atol=1e-6)
+    np.testing.assert_allclose(probabilities, model.predict(images), atol=1e-6)
 
 
 def test_model_knows_how_an_image_is_fitted(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def _huge(path: Path) -> None:
 )
 def test_what_is_no_model_is_refused(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
     """The error names the file and what is wrong with it, in three parts of one line each."""
-    path = tmp_path / "some.onnx"
+    path = tmp_path / "other.onnx"
     make(path)
     with pytest.raises(BundleError) as caught:
         open_bundle(path)

@@ -20,7 +20,7 @@ CLASSES = ("a", "b", "c")
 @pytest.mark.parametrize("square", [InputSpec(8), InputSpec(33, "pad", 1)])
 def test_golden_reads_back_exactly(square: InputSpec) -> None:
     """Every pixel and every bit of the probabilities, through text; 8 to 16 images of the model's own square."""
-    golden = draw_golden(random_model(CLASSES, square).answer, square, seed=3)
+    golden = draw_golden(random_model(CLASSES, square).predict, square, seed=3)
     back = GoldenImages.from_text(golden.to_text(), square, 3)
     assert 8 <= len(golden.images) == NUM_IMAGES <= 16
     assert golden.images.shape[1:] == square.shape
@@ -35,10 +35,10 @@ def test_probabilities_are_spread() -> None:
 
     def predict(images: np.ndarray) -> np.ndarray:
         candidates.append(images)
-        return model.answer(images).astype(np.float32)
+        return model.predict(images).astype(np.float32)
 
     golden = draw_golden(predict, square, seed=0)
-    unselected = np.log(model.answer(candidates[0])[:NUM_IMAGES] + 1e-6)
+    unselected = np.log(model.predict(candidates[0])[:NUM_IMAGES] + 1e-6)
     assert len(candidates[0]) > 4 * NUM_IMAGES
     assert len(np.unique(golden.probabilities, axis=0)) == NUM_IMAGES
     assert np.log(golden.probabilities + 1e-6).std(axis=0).mean() > 1.2 * unselected.std(axis=0).mean()
@@ -47,7 +47,7 @@ def test_probabilities_are_spread() -> None:
 def test_drawing_follows_from_the_seed() -> None:
     """The same seed gives the same images, another one others."""
     model = random_model(CLASSES)
-    first, again, other = (draw_golden(model.answer, InputSpec(8), seed=seed).images for seed in (1, 1, 2))
+    first, again, other = (draw_golden(model.predict, InputSpec(8), seed=seed).images for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -76,7 +76,7 @@ def test_damage_is_an_error(text: str, tmp_path: Path) -> None:
 
 def test_probabilities_of_another_model_are_an_error() -> None:
     """As many rows as images, as many columns as classes, all of them numbers."""
-    golden = draw_golden(random_model(CLASSES).answer, InputSpec(8), seed=0)
+    golden = draw_golden(random_model(CLASSES).predict, InputSpec(8), seed=0)
     for wrong in (golden.probabilities[1:], golden.probabilities[:, :2], golden.probabilities * np.nan):
         text = json.dumps(json.loads(golden.to_text()) | {"probabilities": wrong.tolist()})
         with pytest.raises(ValueError, match="do not match"):

@@ -72,7 +72,7 @@ def with_file(bundle: Bundle, folder: Path, content: bytes) -> Bundle:
     return replace(bundle, path=folder / "model.onnx", facts=bundle.facts | facts)
 
 
-def some_content(
+def neighbour_content(
     vectors: NDArray[np.floating], labels: list[int] | None = None, paths: list[bytes] | None = None
 ) -> bytes:
     """A file of training images with these features."""
@@ -90,10 +90,10 @@ def some_content(
 def test_nearest_are_those_with_the_largest_cosine(model: TinyModel, index: NeighbourIndex, photos: Path) -> None:
     """In order, with class and path, as computed from the photos themselves; their own training image comes first."""
     images = {path: read_image(photos / path, size=16) for path in index.paths}
-    features = model.see(np.stack([*images.values()])).astype(np.float64)
+    features = model.compute_features(np.stack([*images.values()])).astype(np.float64)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     cosines = features @ features.T
-    for query, neighbours in enumerate(index.nearest(model.see(np.stack([*images.values()])), 4)):
+    for query, neighbours in enumerate(index.nearest(model.compute_features(np.stack([*images.values()])), 4)):
         assert [neighbour.row for neighbour in neighbours] == np.argsort(-cosines[query])[:4].tolist()
         assert (neighbours[0].row, neighbours[0].similarity) == (query, 1.0)
         for neighbour in neighbours:
@@ -115,17 +115,17 @@ def test_similarity_does_not_depend_on_the_order_of_adding(tmp_path: Path, file:
     queries = np.random.default_rng(1).integers(-50, 51, (40, 1280)).astype(np.float32)
     order = np.random.default_rng(2).permutation(1280)
     bundle = open_bundle(file)
-    index = open_neighbours(with_file(bundle, tmp_path, some_content(vectors)))
+    index = open_neighbours(with_file(bundle, tmp_path, neighbour_content(vectors)))
     expected = index.nearest(queries, 20)
     assert [index.nearest(row[np.newaxis], 20)[0] for row in queries] == expected
-    reordered = open_neighbours(with_file(bundle, tmp_path, some_content(vectors[:, order])))
+    reordered = open_neighbours(with_file(bundle, tmp_path, neighbour_content(vectors[:, order])))
     assert reordered.nearest(queries[:, order], 20) == expected
 
 
 def test_of_equally_similar_ones_the_first_comes_first(tmp_path: Path, file: Path) -> None:
     """Also where a tie crosses the end of the list."""
     vectors = np.array([[0, 1.0], [1, 0], [1, 0], [1, 0], [1, 1]])
-    index = open_neighbours(with_file(open_bundle(file), tmp_path, some_content(vectors)))
+    index = open_neighbours(with_file(open_bundle(file), tmp_path, neighbour_content(vectors)))
     (nearest,) = index.nearest(np.array([[5, 0]], np.float32), 2)
     assert [(neighbour.row, neighbour.similarity) for neighbour in nearest] == [(1, 1.0), (2, 1.0)]
     (nearest,) = index.nearest(np.array([[5, 0]], np.float32), 9)
@@ -137,7 +137,7 @@ def test_any_features_have_neighbours(index: NeighbourIndex, size: float) -> Non
     """Features of zeros have similarity 0; lengths whose square overflows in float32 do not matter."""
     (nearest,) = index.nearest(np.full((1, index.features.shape[1]), size, np.float32))
     assert len(nearest) == DEFAULT_NEIGHBOURS
-    assert all((found.similarity == 0) if size == 0 else (0.1 < found.similarity <= 1) for found in nearest)
+    assert all((neighbour.similarity == 0) if size == 0 else (0.1 < neighbour.similarity <= 1) for neighbour in nearest)
 
 
 def test_more_than_there_are_is_refused(index: NeighbourIndex) -> None:
@@ -164,7 +164,7 @@ def test_pictures_are_small(tmp_path: Path, photos: Path, size: int, channels: i
     """At most 64 pixels a side and a few kB; grey where the model's images are."""
     model = random_model(CLASSES, InputSpec(size, "stretch", channels))
     dataset = open_dataset(photos, resolve(Recipe(network="classic", image_size=size, channels=channels)))
-    content, facts = build_neighbour_index(model.see, dataset, weights=WEIGHTS, seed=0)
+    content, facts = build_neighbour_index(model.compute_features, dataset, weights=WEIGHTS, seed=0)
     index = open_neighbours(with_file(open_bundle(model.write(tmp_path / "model.onnx")), tmp_path, content))
     assert index.picture(0).shape == (side, side, channels)
     assert len(index.pictures) < 4000 * facts["images"]
@@ -193,7 +193,7 @@ class CountingModel:
     def compute_features(self, images: Pixels) -> NDArray[np.float32]:
         """(n, size, size, channels) uint8 -> (n, width) float32."""
         self.count += len(images)
-        return self.model.see(images)
+        return self.model.compute_features(images)
 
 
 def test_number_of_images_is_bounded(
@@ -209,8 +209,8 @@ def test_number_of_images_is_bounded(
     index = open_neighbours(with_file(open_bundle(file), tmp_path, content))
     assert [sum(Path(path).parent.name == name for path in index.paths) for name in CLASSES] == [4, 4, 4]
     assert list(index.paths) == sorted(index.paths)
-    assert build_neighbour_index(model.see, dataset, weights=WEIGHTS, seed=0)[0] == content
-    assert build_neighbour_index(model.see, dataset, weights=WEIGHTS, seed=1)[0] != content
+    assert build_neighbour_index(model.compute_features, dataset, weights=WEIGHTS, seed=0)[0] == content
+    assert build_neighbour_index(model.compute_features, dataset, weights=WEIGHTS, seed=1)[0] != content
 
 
 @pytest.mark.parametrize("max_bytes", [20_000, 31_234])
@@ -229,7 +229,7 @@ def test_size_of_the_file_is_bounded(
     assert max(counts) - min(counts) <= 1
     assert sum(counts) == facts["images"] < facts["of"]
     images = np.stack([read_image(dataset.root / path, size=16) for path in index.paths])
-    assert [nearest[0].path for nearest in index.nearest(model.see(images), 1)] == list(index.paths)
+    assert [nearest[0].path for nearest in index.nearest(model.compute_features(images), 1)] == list(index.paths)
 
 
 def test_stated_size_is_enough_for_every_number_of_images() -> None:
@@ -242,7 +242,7 @@ def test_names_are_only_text(tmp_path: Path, file: Path) -> None:
     """A path comes back byte for byte, whatever it is, and nothing is opened by it."""
     names = [*(name.encode("utf-8", "surrogateescape") for name in STRANGE_NAMES), b"/etc/passwd", b"../../x", b""]
     vectors = np.random.default_rng(0).normal(size=(len(names), 4))
-    index = open_neighbours(with_file(open_bundle(file), tmp_path, some_content(vectors, paths=names)))
+    index = open_neighbours(with_file(open_bundle(file), tmp_path, neighbour_content(vectors, paths=names)))
     assert [path.encode("utf-8", "surrogateescape") for path in index.paths] == names
 
 

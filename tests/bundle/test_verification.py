@@ -25,7 +25,7 @@ SQUARE = InputSpec(8)
 
 def write(folder: Path, model: TinyModel, original: TinyModel) -> Path:
     """`model` with the golden images of `original`."""
-    golden = {GOLDEN_KEY: draw_golden(original.answer, SQUARE, seed=0).to_text()}
+    golden = {GOLDEN_KEY: draw_golden(original.predict, SQUARE, seed=0).to_text()}
     return add_metadata(model.write(folder / "model.onnx"), golden)
 
 
@@ -62,8 +62,8 @@ def test_changed_model_differs(tmp_path: Path, cli: Command) -> None:
     matrix[7, 1] += 0.1
     changed = TinyModel(CLASSES, SQUARE, matrix)
     file = write(tmp_path, changed, model)
-    images = draw_golden(model.answer, SQUARE, seed=0).images
-    expected = np.abs(changed.answer(images) - model.answer(images)).max()
+    images = draw_golden(model.predict, SQUARE, seed=0).images
+    expected = np.abs(changed.predict(images) - model.predict(images)).max()
     result = verify(file)
     assert not result.agrees
     assert result.difference == pytest.approx(expected, rel=1e-3)
@@ -86,7 +86,7 @@ def test_neighbour_index_beside_the_model_is_checked(tmp_path: Path, photos: Pat
     model = random_model(KINDS, SQUARE)
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        golden = {GOLDEN_KEY: draw_golden(model.answer, SQUARE, seed=0).to_text()}
+        golden = {GOLDEN_KEY: draw_golden(model.predict, SQUARE, seed=0).to_text()}
         add_metadata(model.write_with_neighbours(tmp_path / name, photos, weights=name), golden)
     assert verify(tmp_path / "one").files == ("neighbours.safetensors",)
     file = tmp_path / "one" / "neighbours.safetensors"

@@ -38,8 +38,8 @@ def test_stop_during_an_import_is_quiet(tmp_path: Path, module: str, number: str
     """
     handler = "default_int_handler" if number == "SIGINT" else "SIG_DFL"
     Image.fromarray(draw("disc", 12, 1)).save(tmp_path / "a.png")
-    words = ["predict", colour_model().write(tmp_path / "m.onnx"), tmp_path / "a.png"]
-    result = run_python(STOP_AT.format(number=number, handler=handler, module=module), *words)
+    arguments = ["predict", colour_model().write(tmp_path / "m.onnx"), tmp_path / "a.png"]
+    result = run_python(STOP_AT.format(number=number, handler=handler, module=module), *arguments)
     assert result == CommandResult(130, "", "stopped\n")
 
 
@@ -121,8 +121,8 @@ def test_train_freezes_what_tensorflow_made(photos: Path, tmp_path: Path) -> Non
         "import gc\nfrom convscope.cli.commands import main\n"
         "try: main()\nfinally: print(gc.get_freeze_count() > 200_000)"
     )
-    words = ["train", photos, "--network", "classic", "--steps", 1, "--out", tmp_path / "run"]
-    assert run_python(code, *words).out.split() == [str(tmp_path / "run"), "True"]
+    arguments = ["train", photos, "--network", "classic", "--steps", 1, "--out", tmp_path / "run"]
+    assert run_python(code, *arguments).out.split() == [str(tmp_path / "run"), "True"]
 
 
 def names_of_commands() -> list[str]:

@@ -65,7 +65,7 @@ def test_long_work_has_lines_now_and_then(capsys: pytest.CaptureFixture[str], mo
 
 
 def test_failed_work_leaves_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error that follows says enough."""
+    """The error that follows is enough."""
     display = Display(error_console())
     display.update(at(0, 0.0))
     display.update(at(300, 100.0, state="failed"))

@@ -140,9 +140,14 @@ def test_missing_module_of_an_extra_names_the_extra(end: End) -> None:
 @pytest.mark.parametrize("number", sorted(DISK_ERRORS | PATH_ERRORS))
 def test_place_of_the_user_that_cannot_be_written_is_no_bug(end: End, number: int, tmp_path: Path) -> None:
     """The path and the system's reason, with what to check."""
-    place = tmp_path / "out"
-    for path in (place, place / "model" / "model.onnx", place.parent, place.with_name(".out.parts") / "1.csv"):
-        result = end(raising(OSError(number, "the reason", str(path))), out=place)
+    out_folder = tmp_path / "out"
+    for path in (
+        out_folder,
+        out_folder / "model" / "model.onnx",
+        out_folder.parent,
+        out_folder.with_name(".out.parts") / "1.csv",
+    ):
+        result = end(raising(OSError(number, "the reason", str(path))), out=out_folder)
         assert result.code == 2
         assert result.err.splitlines()[0] == f"found:    {path}: the reason"
 

@@ -34,9 +34,9 @@ EVERY_COMMAND = pytest.mark.parametrize("context", CONTEXTS.values(), ids=CONTEX
 TRAIN, PREDICT = CONTEXTS["convscope train"], CONTEXTS["convscope predict"]
 
 
-def parse(context: Any, words: list[str]) -> dict[str, Any]:
-    """The parameters that a command reads from its words."""
-    return dict(context.command.make_context(context.info_name, words, parent=context.parent).params)
+def parse(context: Any, tokens: list[str]) -> dict[str, Any]:
+    """The parameters that a command reads from command-line tokens."""
+    return dict(context.command.make_context(context.info_name, tokens, parent=context.parent).params)
 
 
 @EVERY_COMMAND
@@ -87,11 +87,11 @@ def test_every_field_of_the_recipe_is_named_by_train() -> None:
 def test_command_line_a_training_can_be_typed() -> None:
     """The images first, then flags; quoted for a shell; what is None or False is left out."""
     arguments = {"out": Path("my run"), "data": Path("it's"), "resume": True, "cache": None, "tensorboard": False}
-    command = command_line(TRAIN, arguments)
-    program, *words = shlex.split(command)
+    command = command_to_resume(TRAIN, arguments)
+    program, *tokens = shlex.split(command)
     assert command.startswith(f"{program} train ")
-    assert words == ["train", "it's", "--out", "my run", "--resume"]
-    parameters = parse(TRAIN, words[1:])
+    assert tokens == ["train", "it's", "--out", "my run", "--resume"]
+    parameters = parse(TRAIN, tokens[1:])
     assert (parameters["data"], parameters["out"], parameters["resume"]) == (Path("it's"), Path("my run"), True)
 
 
@@ -99,10 +99,10 @@ def test_command_line_a_table_has_its_choices() -> None:
     """A `Table` stands for those of its fields that are not the default, a shard for its two numbers."""
     table = Table(format="jsonl", top=2, min_confidence=0.1, mirror=True)
     arguments = {"model": Path("m.onnx"), "out": Path("t"), "table": table, "shard": Shard(3, 16), "resume": True}
-    words = shlex.split(command_line(PREDICT, arguments))[1:]
-    parameters = parse(PREDICT, words[1:])
+    tokens = shlex.split(command_to_resume(PREDICT, arguments))[1:]
+    parameters = parse(PREDICT, tokens[1:])
     assert parameters["shard"] == (3, 16)
-    assert words[:2] == ["predict", "m.onnx"]
+    assert tokens[:2] == ["predict", "m.onnx"]
     for name in ("format", "top", "min_confidence", "mirror", "neighbours"):
         assert parameters[name] == getattr(table, name)
 
@@ -110,17 +110,17 @@ def test_command_line_a_table_has_its_choices() -> None:
 def test_every_kind_of_value_is_read_back() -> None:
     """Tuples, floats, both forms of a flag, several arguments, and a path that looks like a flag."""
     recipe = {"filters": (8, 16), "sizes": (), "learning_rate": 1e-05, "flip": False, "shrink": True, "budget": 600.0}
-    words = shlex.split(command_line(TRAIN, {"data": Path("-photos"), **recipe}))[2:]
-    parameters = parse(TRAIN, words)
+    tokens = shlex.split(command_to_resume(TRAIN, {"data": Path("-photos"), **recipe}))[2:]
+    parameters = parse(TRAIN, tokens)
     assert parameters["data"] == Path("-photos")
     assert {name: parameters[name] for name in recipe} == recipe
     explain = CONTEXTS["convscope explain"]
     images = [Path("a b.png"), Path("c.png")]
-    words = shlex.split(command_line(explain, {"run": Path("r"), "images": images, "class_name": "dog"}))
-    assert words[1:] == ["explain", "r", "a b.png", "c.png", "--class", "dog"]
+    tokens = shlex.split(command_to_resume(explain, {"run": Path("r"), "images": images, "class_name": "dog"}))
+    assert tokens[1:] == ["explain", "r", "a b.png", "c.png", "--class", "dog"]
 
 
 def test_command_within_a_group_has_both_names() -> None:
     """`convscope cache list`."""
-    words = shlex.split(command_line(CONTEXTS["convscope cache list"], {"cache": Path("c")}))
-    assert words[1:] == ["cache", "list", "--cache", "c"]
+    tokens = shlex.split(command_to_resume(CONTEXTS["convscope cache list"], {"cache": Path("c")}))
+    assert tokens[1:] == ["cache", "list", "--cache", "c"]

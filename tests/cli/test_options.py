@@ -1,4 +1,4 @@
-"""cli/options.py: words become values; a word that is not one is refused, with examples."""
+"""cli/options.py: arguments become values; an invalid one is refused, with examples."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_every_field_of_the_recipe_is_a_flag_with_its_defaults(cli: Command) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("arguments", "description"),
     [
         (["--epochs", "3", "--budget", "10m"], "--epochs and --budget"),
         (["--network", "compact", "--filters", "8,8"], "filters = (8, 8)"),
@@ -93,9 +93,9 @@ def test_every_field_of_the_recipe_is_a_flag_with_its_defaults(cli: Command) -> 
     ],
 )
 @pytest.mark.tensorflow
-def test_invalid_choices_are_errors_in_three_lines(cli: Command, words: list[str], found: str) -> None:
+def test_invalid_choices_are_errors_in_three_lines(cli: Command, arguments: list[str], description: str) -> None:
     """Before any image is read."""
-    result = cli("train", "no such folder", *words)
+    result = cli("train", "no such folder", *arguments)
     assert (result.code, result.out) == (2, "")
-    assert found in result.err.splitlines()[0]
+    assert description in result.err.splitlines()[0]
     assert len(result.err.splitlines()) == 3

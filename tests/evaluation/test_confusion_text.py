@@ -12,7 +12,7 @@ from convscope.evaluation.confusion_text import format_confusion
 
 def width(line: str) -> int:
     """The columns of a terminal that a line takes."""
-    return sum(2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in line)
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
 
 
 def test_a_small_matrix_is_a_table() -> None:

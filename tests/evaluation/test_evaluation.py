@@ -94,7 +94,7 @@ def test_metrics_of_a_split_are_of_all_its_images(run: Run, colours: Path, split
     confusion = np.zeros((3, 3), int)
     samples = [sample for sample in read_samples(run.data_file) if sample.split == chosen]
     for sample in samples:
-        probabilities = model.answer(read_image(colours / sample.path, size=8)[np.newaxis])[0]
+        probabilities = model.predict(read_image(colours / sample.path, size=8)[np.newaxis])[0]
         true = model.classes.index(sample.label)
         num_correct += probabilities.argmax() == true
         losses.append(-math.log(probabilities[true]))
@@ -313,7 +313,7 @@ def test_test_time_augmentation_averages_probabilities(photos: Path, tmp_path: P
     losses = []
     for photo in sorted(photos.rglob("*.png")):
         image = read_image(photo, size=SMALL.size)
-        both = model.answer(np.stack([image, image[:, ::-1]])).mean(axis=0)
+        both = model.predict(np.stack([image, image[:, ::-1]])).mean(axis=0)
         losses.append(-math.log(both[classes.index(photo.parent.name)]))
     assert augmented.metrics.log_loss.value == pytest.approx(np.mean(losses), rel=1e-4)
     assert plain.metrics.log_loss.value != pytest.approx(np.mean(losses), rel=1e-3)

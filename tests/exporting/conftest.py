@@ -1,4 +1,4 @@
-"""Fixtures of the tests of exporting: a small trained `compact`, and orders to convert it."""
+"""Fixtures of the tests of exporting: a small trained `compact`, and jobs that convert it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from convscope.run import Run
 
 @pytest.fixture(scope="session")
 def compact_run(localized_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A `compact` after a few training steps. Only to be read."""
+    """A `compact` after a few training steps. Read-only."""
     from convscope.training.training import train
 
     recipe = Recipe(network="compact", image_size=32, filters=(8, 8, 16, 16), steps=12)
@@ -25,13 +25,13 @@ def compact_run(localized_shapes: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def compact_order(compact_run: Run, tmp_path: Path) -> Callable[[Format], ConversionJob]:
-    """An order to convert it into a folder of the test, with 16 images to calibrate with."""
+def compact_job(compact_run: Run, tmp_path: Path) -> Callable[[Format], ConversionJob]:
+    """Makes a job that converts it into a folder of the test, with 16 images for calibration."""
     images = np.stack([draw_shape(kind, seed) for kind in CLASSES for seed in range(8)])
     np.save(tmp_path / "images.npy", images)
 
-    def order(to: Format) -> ConversionJob:
+    def make_job(to: Format) -> ConversionJob:
         calibration = str(tmp_path / "images.npy")
         return ConversionJob(to=to, run=str(compact_run.path), folder=str(tmp_path), calibration=calibration)
 
-    return order
+    return make_job

@@ -19,12 +19,12 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(("to", "tolerance"), [("litert", 1e-5), ("litert-int8", 0.05)])
-def test_compact_converts(compact_order: Any, to: str, tolerance: float) -> None:
+def test_compact_converts(compact_job: Any, to: str, tolerance: float) -> None:
     """Its fused normalization and its global average too: one uint8 image in, probabilities out; all steps reported."""
     from convscope.exporting.litert import convert_to_litert
     from convscope.networks.frameworks import tf
 
-    order, steps = compact_order(to), []
+    order, steps = compact_job(to), []
     converted = convert_to_litert(order, steps.append)
     bundle = open_bundle(Path(order.run))
     images = np.stack([draw(kind, 32, seed) for kind in ("disc", "ring") for seed in range(4)])
@@ -36,12 +36,12 @@ def test_compact_converts(compact_order: Any, to: str, tolerance: float) -> None
     assert sum(steps) == 2 + (16 if to == "litert-int8" else 0)
 
 
-def test_int8_computes_in_bytes(compact_order: Any) -> None:
+def test_int8_computes_in_bytes(compact_job: Any) -> None:
     """No operation but the last, which dequantizes the probabilities, outputs floats."""
     from convscope.exporting.litert import convert_to_litert
     from convscope.networks.frameworks import tf
 
-    order = compact_order("litert-int8")
+    order = compact_job("litert-int8")
     convert_to_litert(order, lambda _: None)
     tensors = tf.lite.Interpreter(str(order.file)).get_tensor_details()
     floats = [tensor["name"] for tensor in tensors if tensor["dtype"] == np.float32]

@@ -39,7 +39,7 @@ def converted(tmp_path: Path, steps: list[int]) -> ConvertedModel:
 def test_probabilities_are_close(converted: ConvertedModel, steps: list[int]) -> None:
     """Those of new images differ, but little; each pass over an image was reported, and two steps more."""
     images = np.random.default_rng(5).integers(256, size=(33, *SMALL.shape), dtype=np.uint8)
-    probabilities, expected = converted.predict(images), random_model(CLASSES).answer(images)
+    probabilities, expected = converted.predict(images), random_model(CLASSES).predict(images)
     assert probabilities.shape == expected.shape
     assert 0 < np.abs(probabilities - expected).max() < 0.05
     assert sum(steps) == 2 + 3 * len(IMAGES)

@@ -85,13 +85,13 @@ def test_limits_of_tensorflows_decoders() -> None:
         read_by_tensorflow(VARIED["tiff"], InputSpec(32))
 
 
-def test_signature_takes_what_tensorflow_serving_passes(compact_order: Any, tmp_path: Path) -> None:
+def test_signature_takes_what_tensorflow_serving_passes(compact_job: Any, tmp_path: Path) -> None:
     """`{"instances": [{"b64": ...}]}`: a batch of bytes under the signature's only input, which ends in _bytes."""
     from convscope.bundle.bundle import open_bundle
     from convscope.exporting.savedmodel import save_model
     from convscope.networks.frameworks import tf
 
-    order = compact_order("savedmodel")
+    order = compact_job("savedmodel")
     steps: list[int] = []
     converted = save_model(order, steps.append)
     signatures = tf.saved_model.load(str(tmp_path / "1")).signatures

@@ -34,15 +34,15 @@ def draw(channels: int) -> Figure:
 def test_each_image_has_its_class_and_similarity(channels: int) -> None:
     """In order; red where the class is another; long names are shortened."""
     axes = draw(channels).axes
-    assert [each.get_title() for each in axes][:4] == ["predicted: dog", "dog", "cat", "dog"]
+    assert [panel.get_title() for panel in axes][:4] == ["predicted: dog", "dog", "cat", "dog"]
     assert axes[4].get_title().startswith("a very long")
     assert len(axes[4].get_title()) < 16
-    assert [each.get_xlabel() for each in axes] == [
+    assert [panel.get_xlabel() for panel in axes] == [
         "this image",
         *(f"similarity {value}" for value in ("0.99", "0.90", "0.50", "-0.25")),
     ]
-    assert [to_hex(each.title.get_color()) for each in axes[1:]] == [BLUE, RED, BLUE, RED]
-    assert [each.images[0].get_array().shape[:2] for each in axes] == [(size, size) for size in (32, 16, 17, 18, 19)]
+    assert [to_hex(panel.title.get_color()) for panel in axes[1:]] == [BLUE, RED, BLUE, RED]
+    assert [panel.images[0].get_array().shape[:2] for panel in axes] == [(size, size) for size in (32, 16, 17, 18, 19)]
 
 
 def test_same_arrays_give_the_same_bytes() -> None:

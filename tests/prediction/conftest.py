@@ -1,4 +1,4 @@
-"""Fixtures of the tests of predictions: one model, with and without training images, and the files that it gets."""
+"""Fixtures of the tests of predictions: one model, with and without a neighbour index, and its input files."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def model() -> TinyModel:
 
 @pytest.fixture(scope="session")
 def model_file(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of `model`. Only to be read."""
+    """The bundle of `model`. Read-only."""
     return model.write(tmp_path_factory.mktemp("model") / "model.onnx")
 
 
 @pytest.fixture(scope="session")
 def model_with_neighbours(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose training images are the photos. Only to be read."""
+    """A bundle with the photos in its neighbour index. Read-only."""
     return random_model(KINDS, SQUARE, seed=3).write_with_neighbours(tmp_path_factory.mktemp("neighbours"), photos)
 
 
 @pytest.fixture(scope="session")
 def unreadable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of files that are refused, each for another reason. Only to be read."""
+    """A folder of files that are refused, each for a different reason. Read-only."""
     folder = tmp_path_factory.mktemp("unreadable")
     for name, (content, _) in refused_files().items():
         (folder / name).write_bytes(content)

@@ -71,7 +71,7 @@ def test_mirror_averages_an_image_and_its_horizontal_flip(model: TinyModel, bund
         if before.probabilities is None or after.probabilities is None:
             continue
         image = read_image(Path(before.path), size=SQUARE.size, fit=SQUARE.fit)
-        both = model.answer(np.stack([image, image[:, ::-1]]))
+        both = model.predict(np.stack([image, image[:, ::-1]]))
         np.testing.assert_allclose(after.probabilities, both.mean(axis=0), atol=1e-5)
         assert after.probabilities.dtype == np.float32
         num_different += not np.allclose(before.probabilities, after.probabilities, atol=1e-4)

@@ -193,12 +193,12 @@ def test_run_without_shards_cannot_be_merged(
     assert "has changed since it was written" in merge_error(shards, tmp_path / "out.csv").found
 
 
-@pytest.mark.parametrize(("words", "code"), [([], 3), (["--max-unreadable", "12%"], 0)])
+@pytest.mark.parametrize(("arguments", "code"), [([], 3), (["--max-unreadable", "12%"], 0)])
 def test_merge_ends_as_a_run_without_shards(
-    shards: list[Path], cli: Command, tmp_path: Path, words: list[str], code: int
+    shards: list[Path], cli: Command, tmp_path: Path, arguments: list[str], code: int
 ) -> None:
     """The exit code depends on the share of unreadable inputs: 8 of 68 are too many, unless allowed."""
-    result = cli("merge", *shards, "--out", tmp_path / "out.csv", *words)
+    result = cli("merge", *shards, "--out", tmp_path / "out.csv", *arguments)
     assert result.code == code
     assert "8 of 68 images unreadable" in result.err
     assert f"68 rows in {tmp_path / 'out.csv'}" in result.err

@@ -75,9 +75,9 @@ def crash() -> None:
     raise RuntimeError("crash")
 
 
-def start_predicting(*words: object, **options: Any) -> subprocess.Popen[str]:
-    """`convscope predict WORDS...`, which writes a part for each batch, in its own process group."""
-    command = [sys.executable, "-c", WITH_SMALL_PARTS, "predict", *map(str, words)]
+def start_predicting(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """`convscope predict ARGUMENTS...`, which writes a part for each batch, in its own process group."""
+    command = [sys.executable, "-c", WITH_SMALL_PARTS, "predict", *map(str, arguments)]
     return subprocess.Popen(
         command, stderr=subprocess.PIPE, start_new_session=True, text=True, env=environment(), **options
     )
@@ -224,9 +224,9 @@ def test_killed_and_resumed_is_as_uninterrupted(model_file: Path, copies: Path, 
         pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
     out, uninterrupted = tmp_path / "out", tmp_path / "uninterrupted"
     predict(model_file, [str(copies)], out=uninterrupted, table=Table(format=format))
-    words = [model_file, copies, "--out", out, "--format", format, "--max-unreadable", "5%"]
+    arguments = [model_file, copies, "--out", out, "--format", format, "--max-unreadable", "5%"]
     for resume, count in (([], 5), (["--resume"], 30)):
-        child = start_predicting(*words, *resume)
+        child = start_predicting(*arguments, *resume)
         wait_for_parts(child, out, count)
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate(timeout=60)
@@ -234,7 +234,7 @@ def test_killed_and_resumed_is_as_uninterrupted(model_file: Path, copies: Path, 
         assert not out.exists()
     for image in sorted(copies.iterdir())[: 30 * BATCH_IMAGES]:
         image.unlink()  # predicted again, it would be unreadable
-    child = start_predicting(*[word for word in words if word != copies], "--resume")
+    child = start_predicting(*[argument for argument in arguments if argument != copies], "--resume")
     _, err = child.communicate(timeout=120)
     assert child.returncode == 0, err
     assert re.match(r"resumed after [\d,]+ of 1,920 images\n", err)
@@ -262,8 +262,8 @@ def test_stopped_command_prints_the_command_line(
     assert re.fullmatch(r"stopped:  after [\d,]+ of 1,920 images", stopped)
     assert saved == f"saved:    their rows, in {parts_folder(out)}"
     assert not out.exists()
-    words = shlex.split(resume.removeprefix("resume:"))
-    child = start_predicting(*words[words.index("predict") + 1 :])
+    arguments = shlex.split(resume.removeprefix("resume:"))
+    child = start_predicting(*arguments[arguments.index("predict") + 1 :])
     assert f"1,920 rows in {out}" in child.communicate(timeout=120)[1]
     predict(model_file, listed.splitlines(), out=uninterrupted, table=Table(top=2))
     assert out.read_bytes() == uninterrupted.read_bytes()
@@ -276,12 +276,12 @@ def test_unreadable_share_counts_every_part(
     model_file: Path, copies: Path, tmp_path: Path, allowed: str, code: int
 ) -> None:
     """A killed run ends with the exit code of an uninterrupted one: 39 of 1,920 are unreadable, 2.03 %."""
-    words = [model_file, copies, "--out", tmp_path / "out.csv", "--max-unreadable", allowed]
-    child = start_predicting(*words)
+    arguments = [model_file, copies, "--out", tmp_path / "out.csv", "--max-unreadable", allowed]
+    child = start_predicting(*arguments)
     wait_for_parts(child, tmp_path / "out.csv", 55)
     child.kill()
     child.communicate(timeout=60)
-    child = start_predicting(*words, "--resume")
+    child = start_predicting(*arguments, "--resume")
     _, err = child.communicate(timeout=120)
     assert child.returncode == code, err
     assert "39 of 1,920 images unreadable" in err

@@ -65,10 +65,10 @@ def test_flipped_photo_has_the_same_row(
         with Image.open(path) as image:
             ImageOps.mirror(image).save(flip)
     tables = {}
-    for name, words in {"plain": (), "mirror": ("--mirror", "--neighbours", 1)}.items():
+    for name, arguments in {"plain": (), "mirror": ("--mirror", "--neighbours", 1)}.items():
         for kind, paths in {"originals": originals, "flips": flips}.items():
             out = tmp_path / f"{name} {kind}.csv"
-            assert cli("predict", model_with_neighbours, *paths, "--out", out, *words).code == 0
+            assert cli("predict", model_with_neighbours, *paths, "--out", out, *arguments).code == 0
             tables[name, kind] = read_rows(out)
     unaffected = ("path", "neighbour1", "similarity1")
     original_rows, flipped_rows = (
@@ -119,8 +119,8 @@ def test_missing_pyarrow_is_an_error(
 def test_flags_of_the_command_line(cli: Command, model_file: Path, photos: Path, tmp_path: Path) -> None:
     """Each flag reaches the table: ranks, minimum confidence, shard, format; and a wrong shard is an error."""
     out = tmp_path / "out.jsonl"
-    words = ["--format", "jsonl", "--top", 1, "--min-confidence", "100%", "--shard", "2/3"]
-    assert cli("predict", model_file, photos, "--out", out, *words).code == 0
+    arguments = ["--format", "jsonl", "--top", 1, "--min-confidence", "100%", "--shard", "2/3"]
+    assert cli("predict", model_file, photos, "--out", out, *arguments).code == 0
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 20
     assert {(row["status"], row["label"], len(row["top"])) for row in rows} == {("unsure", None, 1)}

@@ -1,4 +1,4 @@
-"""The promise: the generated pages are up to date with the code, and no link of any page is broken."""
+"""The promise: the pages generated from the code are current, and every link leads to a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.tensorflow  # the page of public names loads each of th
 
 @pytest.fixture(scope="module")
 def docs() -> ModuleType:
-    """The module scripts/docs.py, which is outside the package."""
+    """scripts/docs.py, which is not in the package."""
     spec = importlib.util.spec_from_file_location("docs_script", ROOT / "scripts" / "docs.py")
     assert spec is not None
     assert spec.loader is not None
@@ -30,14 +30,14 @@ def project(docs: ModuleType, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_page_is_up_to_date(docs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    """The project's pages, links, commands and notebooks pass the check."""
+def test_every_page_is_current(docs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """The project's own pages, links, commands and notebooks pass the check."""
     code = docs.main(["--check"])
     assert (code, capsys.readouterr().out) == (0, "docs: every page is up to date\n")
 
 
 def test_fresh_pages_pass(docs: ModuleType, project: Path) -> None:
-    """What the script writes is what it checks for, and writing twice changes nothing."""
+    """Pages that the script has just written pass its check; writing them again changes nothing."""
     before = {file: file.read_bytes() for file in project.rglob("*.md")}
     docs.main(["--root", str(project)])
     assert {file: file.read_bytes() for file in project.rglob("*.md")} == before
@@ -46,7 +46,7 @@ def test_fresh_pages_pass(docs: ModuleType, project: Path) -> None:
 
 @pytest.mark.parametrize("page", ["recipe.md", "commands.md", "python.md"])
 def test_stale_page_is_found(docs: ModuleType, project: Path, capsys: pytest.CaptureFixture[str], page: str) -> None:
-    """A page that was edited by hand is reported with the differing line, and not changed."""
+    """A page that was edited by hand is named, with the edited line, and left unchanged."""
     file = project / "docs" / "reference" / page
     file.write_text(file.read_text(encoding="utf-8") + "by hand\n", encoding="utf-8")
     assert docs.main(["--check", "--root", str(project)]) == 1
@@ -65,15 +65,15 @@ def test_missing_page_is_found(docs: ModuleType, project: Path, capsys: pytest.C
 
 
 def test_pages_do_not_depend_on_the_machine(project: Path) -> None:
-    """The pages contain no terminal codes and no path of the machine that wrote them."""
+    """The pages hold no terminal codes and no path of the machine that wrote them."""
     text = "".join(file.read_text(encoding="utf-8") for file in project.rglob("*.md"))
     assert "\x1b" not in text
     assert str(ROOT) not in text
     assert str(Path.home()) == "/" or f"{Path.home()}/" not in text
 
 
-def test_pages_are_complete(project: Path) -> None:
-    """Each page has its contents: a field with its default, a command with its usage, a name with its signature."""
+def test_pages_describe_fields_commands_and_names(project: Path) -> None:
+    """A field with its default, a command with its usage, a name with its signature."""
     recipe, commands, python = (
         (project / "docs" / "reference" / page).read_text(encoding="utf-8")
         for page in ("recipe.md", "commands.md", "python.md")
@@ -88,7 +88,7 @@ def test_pages_are_complete(project: Path) -> None:
 def test_pages_do_not_depend_on_the_terminal(
     docs: ModuleType, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
 ) -> None:
-    """A narrow, a wide or a colour terminal gives the same pages."""
+    """A narrow, a wide, or a coloured terminal gives the same pages."""
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("TERMINAL_WIDTH", columns)
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -100,14 +100,14 @@ def test_pages_do_not_depend_on_the_terminal(
     ["see [this](docs/no.md)", "![figure](docs/no.png)", '<img src="docs/no.png">', "[part](gone.md#part)"],
 )
 def test_broken_link_is_found(docs: ModuleType, project: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    """A link or an image whose file does not exist is reported with its page."""
+    """A link or an image without its file is named with its page."""
     (project / "README.md").write_text(f"# A page\n\n{text}\n", encoding="utf-8")
     assert docs.main(["--check", "--root", str(project)]) == 1
     assert "README.md links to " in capsys.readouterr().out
 
 
 def test_good_links_pass(docs: ModuleType, project: Path) -> None:
-    """Links to files, folders, sections and URLs pass; code is not parsed for links."""
+    """Links to files, folders, sections and addresses pass; code is no link."""
     text = "[a](docs/reference/recipe.md#x) [b](docs) [c](#here) [d](mailto:a@b) `x[0](y)`\n\n```python\nf[0](z)\n```\n"
     (project / "README.md").write_text(text, encoding="utf-8")
     assert docs.main(["--check", "--root", str(project)]) == 0

@@ -1,4 +1,4 @@
-"""The promise: whatever network is chosen, all that convscope does with one it does with it."""
+"""The promise: everything that convscope does with a network, it does with every network."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A network's recipe, the images that it learns from, and a run of it."""
+    """A network's recipe, its training images, and a run of it."""
 
     recipe: ResolvedRecipe
     data: Path
@@ -59,12 +59,12 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What stands for weights that were learned before."""
+    """A file of weights, in place of trained ones."""
     file = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
     core = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3))
     for layer in core.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.gamma.assign(np.full(layer.gamma.shape, 2.0))  # so that something comes out at the end
+            layer.gamma.assign(np.full(layer.gamma.shape, 2.0))  # so that the last activations are not 0
     core.save_weights(file)
     return file
 
@@ -85,21 +85,21 @@ def images_of(case: Case) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (9, size, size, 3), np.uint8)
 
 
-def test_first_answers_are_probabilities_from_named_layers(case: Case) -> None:
+def test_first_predictions_are_probabilities_from_named_layers(case: Case) -> None:
     """Bytes become blocks (B, h, w, c), features (B, d), logits and probabilities (B, classes), the last in float32."""
     model = build_network(case.recipe, 4)
     assert (model.input.name, model.input.dtype) == ("image", "uint8")
     blocks = block_names(model)
     assert blocks == tuple(f"block{number}" for number in range(1, len(blocks) + 1))
-    answers = submodel(model, *blocks, "features", "logits", "probabilities")(images_of(case), training=False)
-    assert {len(answers[name].shape) for name in blocks} == {4}
-    sides = [answers[name].shape[1] for name in blocks]
+    outputs = submodel(model, *blocks, "features", "logits", "probabilities")(images_of(case), training=False)
+    assert {len(outputs[name].shape) for name in blocks} == {4}
+    sides = [outputs[name].shape[1] for name in blocks]
     assert sides == sorted(sides, reverse=True)
-    assert (len(answers["features"].shape), answers["features"].dtype) == (2, "float32")
-    assert tuple(answers["logits"].shape) == tuple(answers["probabilities"].shape) == (9, 4)
-    assert answers["probabilities"].dtype == "float32"
-    np.testing.assert_allclose(np.asarray(answers["probabilities"]).sum(axis=1), 1, atol=1e-6)
-    assert np.asarray(answers["probabilities"]).min() >= 0
+    assert (len(outputs["features"].shape), outputs["features"].dtype) == (2, "float32")
+    assert tuple(outputs["logits"].shape) == tuple(outputs["probabilities"].shape) == (9, 4)
+    assert outputs["probabilities"].dtype == "float32"
+    np.testing.assert_allclose(np.asarray(outputs["probabilities"]).sum(axis=1), 1, atol=1e-6)
+    assert np.asarray(outputs["probabilities"]).min() >= 0
 
 
 def test_first_weights_follow_from_the_seed(case: Case) -> None:
@@ -109,8 +109,8 @@ def test_first_weights_follow_from_the_seed(case: Case) -> None:
     assert all((one[name] == two[name]).all() for name in one)
 
 
-def test_training_that_was_interrupted_ends_in_the_same_bits(case: Case) -> None:
-    """From the checkpoint in the middle another learner comes to the state of the run, to the bit, and has learned."""
+def test_interrupted_training_ends_with_the_same_bits(case: Case) -> None:
+    """From the middle checkpoint another learner gets to the last state of the run, to the bit; the weights change."""
     middle, end = sorted(case.run.checkpoints.iterdir())
     checkpoint = load_checkpoint(
         shutil.copytree(middle, case.run.path / "before" / middle.name).parent, on_damage=print
@@ -123,12 +123,12 @@ def test_training_that_was_interrupted_ends_in_the_same_bits(case: Case) -> None
     assert arrays.keys() == expected.keys()
     assert {name for name in arrays if arrays[name].tobytes() != expected[name].tobytes()} == set()
     kernels = [name for name in arrays if name.startswith("weights/") and name.endswith("kernel")]
-    moved = [name for name in kernels if (checkpoint.arrays[name] != expected[name]).any()]
-    assert len(kernels) - len(moved) <= (case.recipe.network == "compact")  # whose first one stays as it was made
+    changed = [name for name in kernels if (checkpoint.arrays[name] != expected[name]).any()]
+    assert len(kernels) - len(changed) <= (case.recipe.network == "compact")  # whose first one is fixed
 
 
-def test_bundle_answers_as_the_network_that_is_built_again(case: Case) -> None:
-    """Probabilities agree to 1e-5, from a network that knows nothing but the recipe and the weights of the run."""
+def test_bundle_predicts_as_the_rebuilt_network(case: Case) -> None:
+    """Probabilities agree to 1e-5, with a network built from the recipe and the weights of the run."""
     network = load_network(case.run)
     bundle = open_bundle(case.run.path)
     assert network.classes == bundle.classes == KINDS
@@ -137,30 +137,30 @@ def test_bundle_answers_as_the_network_that_is_built_again(case: Case) -> None:
     assert json.loads((case.run.model / "model.json").read_text(encoding="utf-8"))["network"] == case.recipe.network
 
 
-def test_inside_shows_blocks_heat_and_filters(case: Case) -> None:
-    """Every block of an image, what speaks for each class at the places of the last one, and the first filters."""
+def test_introspection_has_blocks_heat_maps_and_filters(case: Case) -> None:
+    """Activations of every block, a heat map for each class at the size of the last block, and the first filters."""
     inside = open_introspection(case.run.path)
-    look = inside.run(images_of(case)[0])
-    last = look.activations[inside.blocks[-1]]
-    assert look.heat.shape == (*last.shape[:2], len(KINDS))
-    assert np.isfinite(look.heat).all()
-    assert look.heat.min() >= 0
+    result = inside.run(images_of(case)[0])
+    last = result.activations[inside.blocks[-1]]
+    assert result.heat.shape == (*last.shape[:2], len(KINDS))
+    assert np.isfinite(result.heat).all()
+    assert result.heat.min() >= 0
     name, filters = inside.first_filters()
     assert filters.ndim == 4
     model = load_network(case.run).model
     np.testing.assert_array_equal(filters, read_weights(model)[f"{name}/kernel"])
     activations = submodel(model, inside.blocks[0])(images_of(case)[:1], training=False)[inside.blocks[0]]
-    np.testing.assert_allclose(look.activations[inside.blocks[0]], activations[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(result.activations[inside.blocks[0]], activations[0], rtol=1e-4, atol=1e-4)
 
 
-def test_export_answers_as_the_bundle(case: Case, tmp_path: Path) -> None:
-    """As a SavedModel it says what the bundle says."""
-    order = ConversionJob(to="savedmodel", run=str(case.run.path), folder=str(tmp_path), calibration="")
-    answers = convert(order, lambda _: None).predict(images_of(case))
-    np.testing.assert_allclose(answers, open_bundle(case.run.path).predict(images_of(case)), rtol=0, atol=TOLERANCE)
+def test_export_predicts_as_the_bundle(case: Case, tmp_path: Path) -> None:
+    """As a SavedModel."""
+    job = ConversionJob(to="savedmodel", run=str(case.run.path), folder=str(tmp_path), calibration="")
+    outputs = convert(job, lambda _: None).predict(images_of(case))
+    np.testing.assert_allclose(outputs, open_bundle(case.run.path).predict(images_of(case)), rtol=0, atol=TOLERANCE)
 
 
-def test_explain_draws_it(case: Case, tmp_path: Path) -> None:
+def test_explain_draws_every_block(case: Case, tmp_path: Path) -> None:
     """The page has the heat map and every block of an image."""
     image = next(case.data.rglob("*.png"))
     page = explain(case.run.path, [image], out=tmp_path).read_text(encoding="utf-8")

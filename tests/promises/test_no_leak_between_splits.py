@@ -1,4 +1,4 @@
-"""The promise: no image is in two splits, nor is a near duplicate of it, and none moves because others came."""
+"""The promise: an image and its near duplicates are in one split, and stay there when images are added."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def splits_of(dataset: Dataset) -> dict[str, str]:
 
 
 def images(label: str, numbers: range) -> list[Sample]:
-    """Different images of one class, not dealt yet."""
+    """Different images of one class, without a split."""
     return [Sample(f"{label}/{n}.jpg", label, "", f"{label}{n}", f"{label}{n}") for n in numbers]
 
 
@@ -47,21 +47,25 @@ def images(label: str, numbers: range) -> list[Sample]:
     st.floats(0.1, 0.4),
     st.lists(st.integers(1, 200), min_size=1, max_size=3),
 )
-def test_images_that_come_move_no_others(seed: int, validation: float, test: float, more: list[int]) -> None:
-    """Whatever is added to a class that is not tiny, and whatever other classes come, each image stays in its split."""
+def test_added_images_move_no_others(seed: int, validation: float, test: float, more: list[int]) -> None:
+    """Whatever is added to a class that is not tiny, and whatever classes are added, each image stays in its split."""
     before = images("cat", range(150)) + images("dog", range(150))
     after = [*before]
-    for place, count in enumerate(more):
-        label = ("cat", "dog", "newt")[place]
+    for position, count in enumerate(more):
+        label = ("cat", "dog", "newt")[position]
         after += images(label, range(1000, 1000 + count))
-    dealt = {each.path: each.split for each in assign_splits(before, validation=validation, test=test, seed=seed)}
-    again = {each.path: each.split for each in assign_splits(after[::-1], validation=validation, test=test, seed=seed)}
-    assert {path: again[path] for path in dealt} == dealt
+    splits = {
+        sample.path: sample.split for sample in assign_splits(before, validation=validation, test=test, seed=seed)
+    }
+    splits_after = {
+        sample.path: sample.split for sample in assign_splits(after[::-1], validation=validation, test=test, seed=seed)
+    }
+    assert {path: splits_after[path] for path in splits} == splits
 
 
 @st.composite
-def heaps(draw: st.DrawFn) -> list[Sample]:
-    """Any heap of images: few contents and classes, so that copies, contradictions and shared splits abound."""
+def samples(draw: st.DrawFn) -> list[Sample]:
+    """Any samples: few contents and classes, so that there are many copies, contradictions and shared splits."""
     rows = st.tuples(TEXT, st.sampled_from(["cat", "dog"]), st.sampled_from(["", "", "train", "validation", "test"]))
     return [
         Sample(f"{number}.jpg", label, split, content, content)
@@ -71,23 +75,23 @@ def heaps(draw: st.DrawFn) -> list[Sample]:
 
 @pytest.mark.slow
 @settings(max_examples=60)
-@given(heaps(), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
-def test_no_content_is_ever_in_two_splits_or_classes(heap: list[Sample], seed: int, test: float) -> None:
-    """However images are copied, labelled and dealt by hand: one content, one split, one class, and a row for each."""
-    dealt = assign_splits(heap, validation=0.3, test=test, seed=seed)
+@given(samples(), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
+def test_no_content_is_ever_in_two_splits_or_classes(listed: list[Sample], seed: int, test: float) -> None:
+    """However the user copies, labels and splits images: one content, one split, one class, and a row for each."""
+    assigned = assign_splits(listed, validation=0.3, test=test, seed=seed)
     splits, labels, contents = defaultdict(set), defaultdict(set), defaultdict(set)
-    for before, after in zip(heap, dealt, strict=True):
+    for before, after in zip(listed, assigned, strict=True):
         assert (after.path, after.label, after.sha256) == (before.path, before.label, before.sha256)
         assert bool(after.reason) == (after.split == "")
         contents[before.sha256].add(before.label)
         if not after.reason:
             splits[after.sha256].add(after.split)
             labels[after.sha256].add(after.label)
-    assert all(len(each) == 1 for each in splits.values())
-    assert all(len(each) == 1 for each in labels.values())
+    assert all(len(names) == 1 for names in splits.values())
+    assert all(len(names) == 1 for names in labels.values())
     # nothing is refused but contradictions, and copies of what is used in another split
-    for content, found in contents.items():
-        assert (content in splits) == (len(found) == 1)
+    for content, names in contents.items():
+        assert (content in splits) == (len(names) == 1)
 
 
 @pytest.mark.slow
@@ -132,8 +136,8 @@ def test_equal_files_of_two_classes_are_refused_and_listed(tmp_path: Path) -> No
     assert len(splits_of(dataset)) == 19
 
 
-def test_given_folders_that_share_images_are_parted(tmp_path: Path) -> None:
-    """An image in train and in test, under whatever name, is tested on and not trained on."""
+def test_given_splits_that_share_images_are_separated(tmp_path: Path) -> None:
+    """An image in train and in test, under whatever name, is in test only."""
     write_folder(tmp_path / "train", ("disc", "ring"), per_class=12, size=8)
     write_folder(tmp_path / "test", ("disc", "ring"), per_class=6, size=8, seed=50)
     shutil.copy(tmp_path / "train" / "disc" / "004.png", tmp_path / "test" / "disc" / "renamed.png")
@@ -148,17 +152,17 @@ def test_given_folders_that_share_images_are_parted(tmp_path: Path) -> None:
     assert all(len(splits) == 1 for splits in used.values())
 
 
-def test_the_same_pixels_in_another_file_contradict_nobody(tmp_path: Path) -> None:
+def test_the_same_pixels_in_another_file_are_no_contradiction(tmp_path: Path) -> None:
     """Two classes may hold images that look the same: only equal files are refused, and the two are in one split."""
     write_folder(tmp_path, ("disc", "ring"), per_class=5, size=8)
-    (tmp_path / "ring" / "alike.bmp").write_bytes(encode(draw("disc", 8, 0), "BMP"))
+    (tmp_path / "ring" / "same.bmp").write_bytes(encode(draw("disc", 8, 0), "BMP"))
     dataset = open_dataset(tmp_path, RECIPE)
     assert dataset.refused == ()
-    assert splits_of(dataset)["ring/alike.bmp"] == splits_of(dataset)["disc/000.png"]
+    assert splits_of(dataset)["ring/same.bmp"] == splits_of(dataset)["disc/000.png"]
 
 
 # the same examples each time, since of many a few are missed: docs/decisions/duplicates.md
-@pytest.mark.slow
+# Hypothesis draws them from a hash of the function's source: other words in it are other examples
 @settings(max_examples=8, derandomize=True)
 @given(
     st.integers(0, 9999),
@@ -194,13 +198,15 @@ def test_no_near_duplicate_crosses(seed: int, square: tuple[int, int, Fit], chan
     st.sampled_from([(48, 3, "stretch"), (64, 1, "stretch"), (96, 3, "crop")]),
     st.lists(st.sets(st.sampled_from(ALWAYS_FOUND), min_size=1), min_size=10, max_size=10),
 )
-def test_what_is_always_found_never_crosses(seed: int, square: tuple[int, int, Fit], changes: list[set[str]]) -> None:
-    """The same for whatever is saved again, resized or mirrored, in other examples each time."""
+def test_changes_that_are_always_found_never_cross(
+    seed: int, square: tuple[int, int, Fit], changes: list[set[str]]
+) -> None:
+    """The same for images that are saved again, resized or flipped, with other examples each time."""
     test_no_near_duplicate_crosses.hypothesis.inner_test(seed, square, changes)  # type: ignore[attr-defined]
 
 
-def test_near_duplicates_across_given_folders_are_parted(tmp_path: Path) -> None:
-    """What a person's training folder has of a test picture, saved again, is not trained on, and the table says why."""
+def test_near_duplicates_across_given_splits_are_separated(tmp_path: Path) -> None:
+    """A near duplicate of a test image in the training folder is not trained on, and the table has the reason."""
     for split, first in (("train", 0), ("test", 50)):
         for number in range(first, first + 12):
             folder = tmp_path / split / ("cat", "dog")[number % 2]
@@ -216,32 +222,32 @@ def test_near_duplicates_across_given_folders_are_parted(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @settings(max_examples=100)
-@given(heaps(), st.dictionaries(TEXT, st.sampled_from("12")), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
-def test_no_group_is_ever_in_two_splits(heap: list[Sample], groups: dict[str, str], seed: int, test: float) -> None:
-    """However near duplicates are copied, labelled and dealt by hand: one group, one split, and a row for each."""
-    heap = [replace(sample, group=groups.get(sample.sha256, sample.group)) for sample in heap]
-    dealt = assign_splits(heap, validation=0.3, test=test, seed=seed)
+@given(samples(), st.dictionaries(TEXT, st.sampled_from("12")), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
+def test_no_group_is_ever_in_two_splits(listed: list[Sample], groups: dict[str, str], seed: int, test: float) -> None:
+    """However the user copies, labels and splits near duplicates: one group, one split, and a row for each."""
+    listed = [replace(sample, group=groups.get(sample.sha256, sample.group)) for sample in listed]
+    assigned = assign_splits(listed, validation=0.3, test=test, seed=seed)
     splits, labels = defaultdict(set), defaultdict(set)
-    for before, after in zip(heap, dealt, strict=True):
+    for before, after in zip(listed, assigned, strict=True):
         assert (after.path, after.group, after.sha256) == (before.path, before.group, before.sha256)
         assert bool(after.reason) == (after.split == "")
         if not after.reason:
             splits[after.group].add(after.split)
             labels[after.sha256].add(after.label)
-    assert all(len(each) == 1 for each in splits.values())
-    assert all(len(each) == 1 for each in labels.values())
+    assert all(len(names) == 1 for names in splits.values())
+    assert all(len(names) == 1 for names in labels.values())
     usable = {
         content
-        for content in {each.sha256 for each in heap}
-        if len({each.label for each in heap if each.sha256 == content}) == 1
+        for content in {sample.sha256 for sample in listed}
+        if len({sample.label for sample in listed if sample.sha256 == content}) == 1
     }
-    assert {each.group for each in heap if each.sha256 in usable} == set(splits)
+    assert {sample.group for sample in listed if sample.sha256 in usable} == set(splits)
 
 
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_the_real_photos_hold_it(dogs_vs_cats: Path) -> None:
-    """20,998 photos with their own duplicates and contradictions: no content in two splits, shares as asked for."""
+def test_real_photos_do_not_leak(dogs_vs_cats: Path) -> None:
+    """20,998 photos with their own duplicates and contradictions: no content in two splits, shares as in the recipe."""
     dataset = open_dataset(dogs_vs_cats, resolve(Recipe(network="classic", image_size=8, filters=(4,))))
     splits: dict[str, set[str]] = defaultdict(set)
     labels: dict[str, set[str]] = defaultdict(set)
@@ -249,8 +255,8 @@ def test_the_real_photos_hold_it(dogs_vs_cats: Path) -> None:
         labels[sample.sha256].add(sample.label)
         if sample.split:
             splits[sample.sha256].add(sample.split)
-    assert all(len(each) == 1 for each in splits.values())
-    contradictions = {content for content, each in labels.items() if len(each) > 1}
+    assert all(len(names) == 1 for names in splits.values())
+    contradictions = {content for content, names in labels.items() if len(names) > 1}
     assert contradictions
     assert {sample.sha256 for sample in dataset.refused} == contradictions
     assert len(dataset.rows("validation")) == pytest.approx(0.16 * len(dataset.samples), rel=0.06)

@@ -45,7 +45,7 @@ def sha256(file: Path) -> str:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with everything that a program might be tempted to change: bad, rotated, hidden, linked, empty files."""
+    """A folder with all that a program might change: unreadable, rotated, hidden, linked files, empty folders."""
     root = write_folder(tmp_path / "data" / "photos", ("disc", "ring"), per_class=6, size=16)
     for name, (content, _) in refused_files().items():
         (root / "ring" / name).write_bytes(content)
@@ -73,7 +73,7 @@ def test_reading_a_folder_changes_nothing_in_it(data: Path, tmp_path: Path) -> N
 
 
 def test_reading_a_manifest_changes_nothing_beside_it(data: Path, tmp_path: Path) -> None:
-    """The folder of a CSV manifest is the user's as well."""
+    """The folder of a CSV manifest is only read, too."""
     lines = ["path,label", *(f"photos/{label}/{n:03d}.png,{label}" for label in ("disc", "ring") for n in range(6))]
     (data.parent / "images.csv").write_text("\n".join(lines), encoding="utf-8")
     before = snapshot(data.parent)

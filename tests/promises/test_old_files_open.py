@@ -21,7 +21,7 @@ OLD = Path(__file__).parents[1] / "old"
 
 
 def test_old_run_has_a_complete_recipe() -> None:
-    """What was saved stays; a length that was not saved is the default of its time."""
+    """Saved values stay; a length that was not saved is the default of that version."""
     finished, unfinished = open_run(OLD / "finished"), open_run(OLD / "unfinished")
     assert (finished.recipe.network, finished.recipe.image_size, finished.recipe.filters) == ("classic", 16, (4, 4))
     assert (finished.recipe.length.unit, finished.recipe.length.amount) == ("epochs", 3)
@@ -30,7 +30,7 @@ def test_old_run_has_a_complete_recipe() -> None:
     assert not unfinished.is_finished
 
 
-def test_old_model_predicts_as_it_did(tmp_path: Path) -> None:
+def test_old_model_predicts_the_same(tmp_path: Path) -> None:
     """Same rows and columns, same probabilities within the tolerance of `verify`; its golden images agree."""
     verify(OLD / "finished").check()
     assert open_bundle(OLD / "finished").classes == ("bar", "disc", "ring")

@@ -61,14 +61,14 @@ LOADED = [
 
 
 def test_list_is_exact() -> None:
-    """A name that comes or goes is a decision, and changes this test."""
+    """Adding or removing a name changes this test."""
     assert tuple(convscope.__all__) == NAMES
     assert dir(convscope) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", LOADED)
 def test_each_name_is_there_and_documented(name: str) -> None:
-    """It can be imported, has its own name and a docstring, and every parameter has a type."""
+    """It can be imported under the name of its definition, has a docstring, and every parameter has a type."""
     public = getattr(convscope, name)
     assert public.__name__ == name
     assert inspect.getdoc(public)
@@ -85,7 +85,7 @@ def test_verbs_stay_functions_when_their_modules_are_loaded() -> None:
         assert inspect.isfunction(getattr(convscope, verb))
 
 
-def test_other_names_are_no_names() -> None:
+def test_unknown_names_are_attribute_errors() -> None:
     """A wrong name is an AttributeError, as in any module."""
     with pytest.raises(AttributeError, match="module 'convscope' has no attribute 'trian'"):
         _ = convscope.trian

@@ -1,4 +1,4 @@
-"""The promise: one image has one heat map. The report's figure and the server's picture have the same pixels."""
+"""The promise: one image has one heat map. The report's figure and the server's image have the same pixels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def inside() -> Introspection:
 
 @pytest.mark.slow
 def test_report_and_server_have_the_same_pixels(inside: Introspection, tmp_path: Path) -> None:
-    """For every class of an image: both on the scale of all classes, also where the class has little evidence."""
+    """For every class of an image: both on the colour scale of all classes, also for a class with a weak heat map."""
     bundle = inside.bundle
     with running_server(open_service(RUN, ServiceSettings())) as client:
         for photo in PHOTOS:

@@ -1,4 +1,4 @@
-"""The promise: a model answers alike in Keras while it trains and in ONNX Runtime after, from the file on."""
+"""The promise: a network in Keras and its bundle in ONNX Runtime predict the same, from the image file on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from convscope.recipe.validation import Fit
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 TOLERANCE = 1e-5
-SETTLED = 40  # passes after which moving statistics are those of the images
+NUM_PASSES = 40  # after which moving statistics are those of the images
 SMALL: dict[str, dict[str, Any]] = {
     "classic": {"image_size": 24, "filters": (6, 8), "dense_units": 16},
     "compact": {"image_size": 24, "filters": (6, 8, 12), "sizes": (), "size_shares": ()},
@@ -45,7 +45,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Case:
-    """A network, the bundle that it was written as, and 48 images as training sees them."""
+    """A network, its bundle, and 48 images as training reads them."""
 
     recipe: ResolvedRecipe
     model: Any
@@ -85,29 +85,29 @@ def case(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.
     recipe: ResolvedRecipe = request.param
     dataset = open_dataset(photos, recipe)
     model = build_network(recipe, len(dataset.classes))
-    make_decided(model, dataset.images, learned=recipe.weights != "none")
+    set_distinct_weights(model, dataset.images, is_pretrained=recipe.weights != "none")
     folder = tmp_path_factory.mktemp("model") / "model"
     write_bundle(model, folder, recipe=recipe, dataset=dataset)
     paths = [str(photos / sample.path) for sample in dataset.samples]
     return Case(recipe, model, open_bundle(folder), paths, np.asarray(dataset.images))
 
 
-def make_decided(model: Any, images: np.ndarray, *, learned: bool) -> None:
-    """Give a network weights with which it answers each image otherwise: each logit has mean 0 and deviation 1.
+def set_distinct_weights(model: Any, images: np.ndarray, *, is_pretrained: bool) -> None:
+    """Give a network weights with which its predictions differ: each logit has mean 0 and standard deviation 1.
 
-    Where it has learned already, its head alone gets other ones.
+    A pretrained network gets another head only.
     """
     draws = np.random.default_rng(3)
     kept = ("/scale", "/variance")
     weights = {
         name: array
-        if name.endswith(kept) or (learned and not name.startswith("logits/"))
+        if name.endswith(kept) or (is_pretrained and not name.startswith("logits/"))
         else draws.normal(0, 0.2, array.shape).astype("f4")
         for name, array in read_weights(model).items()
     }
     set_weights(model, weights)
     if model.non_trainable_weights:
-        for _ in range(SETTLED):
+        for _ in range(NUM_PASSES):
             model(images, training=True)
         weights = read_weights(model)
     logits = submodel(model, "logits")(images, training=False)["logits"].numpy()
@@ -116,41 +116,41 @@ def make_decided(model: Any, images: np.ndarray, *, learned: bool) -> None:
     set_weights(model, weights)
 
 
-def answers_of(case: Case, images: np.ndarray) -> np.ndarray:
-    """What the Keras network says."""
-    answers: np.ndarray = case.model(images, training=False).numpy()
-    return answers
+def keras_predictions(case: Case, images: np.ndarray) -> np.ndarray:
+    """The probabilities of the Keras network."""
+    probabilities: np.ndarray = case.model(images, training=False).numpy()
+    return probabilities
 
 
 @pytest.mark.parametrize("count", [1, 7, 32])
-def test_bundle_answers_as_the_network(case: Case, count: int) -> None:
-    """The probabilities of any number of images agree to 1e-5; the images do differ in them."""
+def test_bundle_predicts_as_the_network(case: Case, count: int) -> None:
+    """The probabilities of any number of images agree to 1e-5, which differ between images."""
     images = case.images[:count]
-    answers = case.bundle.predict(images)
-    assert answers.shape == (count, 3)
-    assert answers.dtype == np.float32
-    np.testing.assert_allclose(answers, answers_of(case, images), rtol=0, atol=TOLERANCE)
-    assert np.ptp(answers_of(case, case.images), axis=0).min() > 0.1
+    probabilities = case.bundle.predict(images)
+    assert probabilities.shape == (count, 3)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, keras_predictions(case, images), rtol=0, atol=TOLERANCE)
+    assert np.ptp(keras_predictions(case, case.images), axis=0).min() > 0.1
 
 
 def test_batch_size_does_not_matter(case: Case) -> None:
-    """An image's answer is the same alone and among others."""
+    """The prediction for an image is the same alone and in a batch."""
     together = case.bundle.predict(case.images)
-    alone = np.concatenate([case.bundle.predict(case.images[row : row + 1]) for row in range(len(case.images))])
-    np.testing.assert_allclose(alone, together, rtol=0, atol=TOLERANCE)
+    one_by_one = np.concatenate([case.bundle.predict(case.images[row : row + 1]) for row in range(len(case.images))])
+    np.testing.assert_allclose(one_by_one, together, rtol=0, atol=TOLERANCE)
 
 
-def test_files_are_answered_as_in_training(case: Case, tmp_path: Path) -> None:
-    """From the file on: `predict` reads, fits and answers each file as training did, in the order that was asked."""
+def test_files_are_predicted_as_in_training(case: Case, tmp_path: Path) -> None:
+    """From the file on: `predict` reads, fits and predicts each file as training did, in the order of the inputs."""
     table = tmp_path / "predictions.csv"
     predict(case.bundle.path, case.paths, out=table)
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == case.paths
     assert {row["status"] for row in rows} == {"ok"}
-    expected = answers_of(case, case.images)
-    answers = np.array([[float(row[name]) for name in case.bundle.classes] for row in rows])
-    np.testing.assert_allclose(answers, expected, rtol=0, atol=TOLERANCE)
+    expected = keras_predictions(case, case.images)
+    probabilities = np.array([[float(row[name]) for name in case.bundle.classes] for row in rows])
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=TOLERANCE)
     assert [row["label"] for row in rows] == [KINDS[number] for number in expected.argmax(axis=1)]
 
 
@@ -164,11 +164,11 @@ def test_features_agree(case: Case) -> None:
 
 
 def test_bundle_describes_itself(case: Case) -> None:
-    """What is said inside model.onnx is what model.json says: classes, size, fit, channels; the weights lie beside."""
+    """The metadata of model.onnx and model.json are equal: classes, size, fit, channels; the weights are beside."""
     folder = case.bundle.path.parent
-    beside = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    assert beside["difference"] <= TOLERANCE
-    assert beside == case.bundle.facts
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert description["difference"] <= TOLERANCE
+    assert description == case.bundle.facts
     assert case.bundle.classes == KINDS
     square = case.bundle.square
     assert (square.size, square.fit, square.channels) == (case.recipe.image_size, case.recipe.fit, case.recipe.channels)

@@ -45,10 +45,10 @@ def without_paths() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
-def run(fresh: Path, *words: object) -> str:
-    """Run `convscope WORDS...` there. Returns: what it printed."""
+def run(fresh: Path, *arguments: object) -> str:
+    """Run `convscope ARGUMENTS...` there. Returns: its standard output."""
     result = subprocess.run(
-        [fresh / "convscope", *map(str, words)], capture_output=True, text=True, env=without_paths()
+        [fresh / "convscope", *map(str, arguments)], capture_output=True, text=True, env=without_paths()
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -83,10 +83,10 @@ def test_model_predicts_and_verifies(fresh: Path, trained: Run, localized_shapes
 
 
 def test_missing_extra_is_named(fresh: Path, trained: Run, tmp_path: Path) -> None:
-    """`train` and `explain` say which extra they need, in three lines."""
+    """The errors of `train` and `explain` name the extra, in three lines."""
     (tmp_path / "photos" / "a").mkdir(parents=True)
-    for words, extra in ((["train", tmp_path / "photos"], "train"), (["explain", trained.path], "explain")):
-        command = [fresh / "convscope", *map(str, words)]
+    for arguments, extra in ((["train", tmp_path / "photos"], "train"), (["explain", trained.path], "explain")):
+        command = [fresh / "convscope", *map(str, arguments)]
         result = subprocess.run(command, capture_output=True, text=True, env=without_paths(), cwd=tmp_path)
         assert result.returncode == 2, result.stderr
         assert f"pip install 'convscope[{extra}]'" in result.stderr.splitlines()[-1]

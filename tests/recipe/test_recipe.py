@@ -146,7 +146,7 @@ def test_pretrained_networks_have_their_own_ranges() -> None:
 
 
 def test_sizes_fit_their_shares_and_their_network() -> None:
-    """As many shares as sizes, together below the whole, none too small; `classic` has one size only."""
+    """As many shares as sizes, with a sum below 1, none too small; `classic` has one size only."""
     assert refusal(network="compact", image_size=31, sizes=(0.5, 0.75)).found.startswith("sizes = ")
     assert refusal(network="compact", image_size=15).found.startswith("image_size = ")
     assert refusal(network="compact", image_size=0).found.startswith("image_size = ")
@@ -186,7 +186,7 @@ def test_a_recipe_cannot_be_changed() -> None:
     ],
 )
 def test_an_unknown_key_names_the_nearest(key: str, near: str) -> None:
-    """From a file and from flags alike."""
+    """From a file and from flags."""
     for make in (lambda: Recipe.from_toml(f"{key} = 3"), lambda: Recipe().with_changes({key: 3})):
         with pytest.raises(RecipeError) as caught:
             make()

@@ -1,4 +1,4 @@
-"""recipe/resolved.py: choices become complete once, are saved whole, and old files still mean what they meant."""
+"""recipe/resolved.py: choices are completed once, saved completely, and old files keep their meaning."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_open_choices_get_the_defaults_of_the_network(network: str, kind: Kind) 
 
 
 def test_choices_stay_when_the_network_changes() -> None:
-    """A choice that equals the default of the network before is still a choice: it was once taken for none."""
+    """A choice that equals the default of the network before is still a choice: it was ignored once."""
     choices = Recipe(network="compact", image_size=128, learning_rate=0.015).with_changes({"network": EFFICIENTNET})
     recipe = resolve(choices)
     assert (recipe.image_size, recipe.learning_rate) == (128, 0.015)
@@ -133,7 +133,7 @@ def test_a_complete_recipe_survives_being_saved(
 
 
 def test_other_defaults_change_no_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Saved whole, a recipe is what it was when a later version has other defaults."""
+    """A saved recipe stays the same when a later version has other defaults."""
     recipe = resolve(Recipe(network="compact"))
     monkeypatch.setattr(defaults, "DEFAULTS", {**DEFAULTS, "compact": {**DEFAULTS["compact"], "batch_size": 9}})
     monkeypatch.setattr(defaults, "COMMON_DEFAULTS", {**COMMON_DEFAULTS, "validation": 0.5})

@@ -20,7 +20,7 @@ def base():
 
 
 def problems_of(folder: Path, text: str, name: str = "module.py") -> list[str]:
-    """What the script says of a package with one more module."""
+    """The output of the script for a package with one more module."""
     (folder / "errors.py").write_text(ERRORS)
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text(text)

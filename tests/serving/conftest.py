@@ -1,4 +1,4 @@
-"""Shared by the tests of the service: models, a server with the default settings, servers with others, a browser."""
+"""Fixtures of the tests of the service: models, a server with the default settings, servers with others, a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notebook: it is what jupytext makes of its .py, and it runs from the first cell to the last."""
+"""The notebook: its cells are those of its .py, and it runs from the first cell to the last."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def prepare_images(folder: Path) -> None:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """The variables of a child process: an empty home, no Jupyter but one whose kernel `python3` is this Python."""
+    """The variables of a child process: an empty home, and Jupyter with one kernel, `python3`, which is this Python."""
     pytest.importorskip("ipykernel", reason=OPTIONAL)
     pytest.importorskip("nbclient", reason=OPTIONAL)
     home = tmp_path / "home"
@@ -69,7 +69,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def execute(environment: dict[str, str], folder: Path) -> Any:
     """The notebook with its outputs, run in a new folder.
 
-    Jupyter runs in a child process: its warnings are not ours, and it leaves nothing in this one.
+    Jupyter runs in a child process: its warnings do not fail the test, and it changes nothing in this process.
     """
     import nbformat
 
@@ -82,7 +82,7 @@ def execute(environment: dict[str, str], folder: Path) -> Any:
 
 
 def outputs_of(notebook: Any) -> list[Any]:
-    """Everything that any cell printed or showed, in order."""
+    """The outputs of all cells, in order."""
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
@@ -132,7 +132,7 @@ def test_notebook_is_made_from_its_source(tmp_path: Path) -> None:
 
 
 def test_every_heading_is_in_both_languages() -> None:
-    """Chinese stands first, English beside it, in every heading of the source."""
+    """Every heading of the source is in Chinese first, then in English."""
     headings = [line for line in SOURCE.read_text(encoding="utf-8").splitlines() if line.startswith("# #")]
     assert len(headings) > 10
     for heading in headings:

@@ -1,4 +1,4 @@
-"""The command line, from a folder of images to predictions.csv, and the ways in which its commands end."""
+"""The command line, from a folder of images to predictions.csv, and how its commands end."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.tensorflow
 @pytest.mark.slow
 def test_from_folder_to_predictions(localized_shapes: Path, cli: Command, tmp_path: Path) -> None:
-    """train, evaluate, explain, predict: each exits with 0, prints where its result is, and writes it there."""
+    """train, evaluate, explain, predict: each exits with 0, prints the path of its result, and writes it."""
     run = Run(tmp_path / "run")
     trained = cli("train", localized_shapes, "--out", run.path, "--test", 0.15, *LEARNING)
     assert (trained.code, trained.out) == (0, f"{run.path}\n")
@@ -80,25 +80,27 @@ def test_from_folder_to_predictions(localized_shapes: Path, cli: Command, tmp_pa
     assert f"300 rows in {table}" in predicted.err
     rows = read_table(table)
     assert len(rows) == 300
-    num_correct = sum(Path(row["path"]).name.startswith(row["label"]) for row in rows)  # names are what is drawn
+    num_correct = sum(
+        Path(row["path"]).name.startswith(row["label"]) for row in rows
+    )  # files are named by what is drawn
     assert num_correct > 0.95 * len(rows)
 
 
 @pytest.mark.tensorflow
 def test_cache_is_listed_and_cleared(few: Path, cli: Command, tmp_path: Path) -> None:
     """Training keeps its decoded images in `--cache`; they are listed with their size, and can be removed."""
-    place = tmp_path / "decoded"
-    assert cli("train", few, "--out", tmp_path / "run", "--cache", place, *SMALL).code == 0
-    listed = cli("cache", "list", "--cache", place)
+    cache = tmp_path / "decoded"
+    assert cli("train", few, "--out", tmp_path / "run", "--cache", cache, *SMALL).code == 0
+    listed = cli("cache", "list", "--cache", cache)
     assert listed.code == 0
     name, count, unit, *_ = listed.out.split()
     assert name.startswith("images-")
     assert (count, unit) == ("30", "images")
     assert listed.out.splitlines()[-1].startswith("1 cache, 0.0 MB in")
-    cleared = cli("cache", "clear", "--cache", place)
-    assert (cleared.code, list(place.iterdir())) == (0, [])
-    assert cleared.out.endswith(f"MB set free in {place}\n")
-    assert cli("cache", "list", "--cache", place).out.startswith("0 caches")
+    cleared = cli("cache", "clear", "--cache", cache)
+    assert (cleared.code, list(cache.iterdir())) == (0, [])
+    assert cleared.out.endswith(f"MB set free in {cache}\n")
+    assert cli("cache", "list", "--cache", cache).out.startswith("0 caches")
 
 
 @pytest.mark.tensorflow
@@ -122,9 +124,9 @@ def test_interrupted_training_prints_the_command_that_continues(few: Path, cli: 
     assert not run.is_finished
     steps = len(read_table(run.history_file))
 
-    command, *words = shlex.split(resume.removeprefix("resume:   "))
+    command, *arguments = shlex.split(resume.removeprefix("resume:   "))
     assert command == "convscope"
-    finished = cli(*words)
+    finished = cli(*arguments)
     assert (finished.code, finished.out) == (0, f"{run.path}\n"), finished.err
     history = read_table(run.history_file)
     assert [int(row["epoch"]) for row in history] == list(range(1, 201))
@@ -144,12 +146,12 @@ def test_existing_run_is_refused(few: Path, cli: Command, tmp_path: Path) -> Non
 
 @pytest.mark.tensorflow
 def test_recipe_file_with_flags_over_it(few: Path, cli: Command, tmp_path: Path) -> None:
-    """A flag overrules the file, the file the defaults; the run keeps the result."""
+    """A flag overrides the file, the file the defaults; the run saves the result."""
     (tmp_path / "my.toml").write_text(
         "network = 'classic'\nimage_size = 16\nfilters = [2]\ndense_units = 4\nepochs = 3\nseed = 5\n"
     )
-    words = ("--recipe", tmp_path / "my.toml", "--steps", 2, "--dense-units", 6, "--validation", "20%")
-    assert cli("train", few, "--out", tmp_path / "run", *words).code == 0
+    arguments = ("--recipe", tmp_path / "my.toml", "--steps", 2, "--dense-units", 6, "--validation", "20%")
+    assert cli("train", few, "--out", tmp_path / "run", *arguments).code == 0
     saved = tomllib.loads(Run(tmp_path / "run").recipe_file.read_text(encoding="utf-8"))
     choices = {"network": "classic", "image_size": 16, "filters": [2], "dense_units": 6, "seed": 5, "validation": 0.2}
     assert {name: saved[name] for name in choices} == choices
@@ -166,7 +168,7 @@ def test_unknown_key_of_a_recipe_is_an_error(few: Path, cli: Command, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("words", "text"),
+    ("arguments", "text"),
     [
         (["train", "photos", "--netwrok", "classic"], "--network"),
         (["train", "photos", "--step", "3"], "--steps"),
@@ -178,9 +180,9 @@ def test_unknown_key_of_a_recipe_is_an_error(few: Path, cli: Command, tmp_path: 
         (["predict", "run"], "Missing argument"),
     ],
 )
-def test_wrong_usage_is_an_error(cli: Command, words: list[str], text: str) -> None:
+def test_wrong_usage_is_an_error(cli: Command, arguments: list[str], text: str) -> None:
     """For an unknown flag or command the nearest is named, for a wrong value the valid ones; exit code 2."""
-    result = cli(*words)
+    result = cli(*arguments)
     assert (result.code, result.out) == (2, "")
     assert text in result.err.splitlines()[-1].replace("'stretch' or 'pad' or 'crop'", "'stretch', 'pad', 'crop'")
     assert "Traceback" not in result.err
@@ -188,7 +190,7 @@ def test_wrong_usage_is_an_error(cli: Command, words: list[str], text: str) -> N
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
-    ("words", "texts"),
+    ("arguments", "texts"),
     [
         (["--steps", 3, "--epochs", 3], ("--epochs and --steps", "one of them", "leave one out")),
         (["--image-size", 2], ("2", "16 to 4096", "--image-size")),
@@ -197,21 +199,23 @@ def test_wrong_usage_is_an_error(cli: Command, words: list[str], text: str) -> N
     ],
 )
 def test_invalid_choice_is_an_error(
-    few: Path, cli: Command, tmp_path: Path, words: list[object], texts: tuple[str, str, str]
+    few: Path, cli: Command, tmp_path: Path, arguments: list[object], texts: tuple[str, str, str]
 ) -> None:
     """Before anything starts; the error names the flag."""
-    check_error(cli("train", few, "--out", tmp_path / "run", *words), *texts)
+    check_error(cli("train", few, "--out", tmp_path / "run", *arguments), *texts)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("words", [["--strict"], ["--max-refused", "10%"], []])
-def test_too_many_bad_images_stop_before_training(few: Path, cli: Command, tmp_path: Path, words: list[str]) -> None:
-    """Above the allowed share nothing starts; the table above the error has each file and its reason."""
+@pytest.mark.parametrize("arguments", [["--strict"], ["--max-refused", "10%"], []])
+def test_too_many_bad_images_stop_before_training(
+    few: Path, cli: Command, tmp_path: Path, arguments: list[str]
+) -> None:
+    """Above the allowed share nothing starts; the table above the error has every file with its reason."""
     bad = refused_files()
     data = _with_bad_files(few, tmp_path, len(bad))
-    result = cli("train", data, "--out", tmp_path / "run", *words)
-    share = {"--strict": "0.0%", "--max-refused": "10.0%"}.get(words[0] if words else "", "5.0%")
+    result = cli("train", data, "--out", tmp_path / "run", *arguments)
+    share = {"--strict": "0.0%", "--max-refused": "10.0%"}.get(arguments[0] if arguments else "", "5.0%")
     check_error(result, f"{len(bad)} of {30 + len(bad)} images refused", f"at most {share}", "--max-refused")
     assert all(name in result.err for name in bad)
     assert not (tmp_path / "run").exists()
@@ -255,17 +259,19 @@ def test_classes_are_taken_from_names(few: Path, cli: Command, tmp_path: Path) -
     assert cli("evaluate", run.path, flat).code == 0
 
 
-@pytest.mark.parametrize(("words", "code"), [([], 3), (["--max-unreadable", 0.5], 0), (["--max-unreadable", 0.4], 3)])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [([], 3), (["--max-unreadable", 0.5], 0), (["--max-unreadable", 0.4], 3)]
+)
 def test_too_many_unreadable_inputs_end_with_3(
-    few: Path, cli: Command, tmp_path: Path, words: list[object], code: int
+    few: Path, cli: Command, tmp_path: Path, arguments: list[object], code: int
 ) -> None:
-    """The table is complete either way; the exit code tells a script that more is unreadable than allowed."""
+    """The table is complete either way; the exit code shows a script that more are unreadable than allowed."""
     from tiny_model import colour_model
 
     model = colour_model().write(tmp_path / "m.onnx")
     (tmp_path / "bad.png").write_bytes(b"")
     images = [few / "disc" / "disc000.png", tmp_path / "bad.png"]
-    result = cli("predict", model, *images, "--out", tmp_path / "out.csv", *words)
+    result = cli("predict", model, *images, "--out", tmp_path / "out.csv", *arguments)
     assert result.code == code
     assert [row["status"] for row in read_table(tmp_path / "out.csv")] == ["ok", "unreadable"]
     assert "1 of 2 images unreadable: their rows say why" in result.err

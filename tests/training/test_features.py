@@ -1,4 +1,4 @@
-"""training/features.py: features are computed once, kept in files, and never taken for those of another network."""
+"""training/features.py: features are computed once, kept in files, and never used for another network."""
 
 from __future__ import annotations
 
@@ -166,9 +166,9 @@ def test_other_images_have_other_features(dataset: Dataset, model: Any, tmp_path
 
 def test_features_of_arrays_are_not_kept(dataset: Dataset, model: Any, seen: list[int]) -> None:
     """A plain array, or some images of a memory map, has no file that features could be kept beside."""
-    every = compute_features(model, np.array(dataset.images))
-    some = compute_features(model, dataset.images[:20])
+    features = compute_features(model, np.array(dataset.images))
+    features_of_some = compute_features(model, dataset.images[:20])
     assert folders(dataset) == []
     assert sum(seen) == 56
-    assert some.tobytes() == every[:20].tobytes()
+    assert features_of_some.tobytes() == features[:20].tobytes()
     assert compute_features(model, np.empty((0, 16, 16, 3), np.uint8)).shape == (0, 6)

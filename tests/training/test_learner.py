@@ -318,8 +318,8 @@ def test_the_plan_is_final_with_the_first_step(dataset: Dataset) -> None:
     learner.set_num_steps(6)
     assert (learner.plan.num_steps, learner.recipe.length) == (6, Length("steps", 6))
     planned = make_learner(dataset, RECIPE.with_changes({"schedule": "one-cycle", "steps": 6}))
-    for each in (learner, planned):
-        each.fit(steps=6)
+    for either in (learner, planned):
+        either.fit(steps=6)
     assert bits(learner.snapshot()) == bits(planned.snapshot())
     with pytest.raises(RuntimeError, match="the learner is at step 6"):
         learner.set_num_steps(12)

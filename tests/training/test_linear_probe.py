@@ -72,7 +72,7 @@ def test_it_is_the_optimum_of_scikit_learn(num_classes: int) -> None:
 
 
 def test_two_classes_are_symmetric() -> None:
-    """The two columns are each other's negative, so that the regularization treats both classes alike."""
+    """The two columns are each other's negative, so that the regularization is the same for both classes."""
     head = fit_head(*clouds(20), 2, seed=0)
     np.testing.assert_array_equal(head.kernel[:, 0], -head.kernel[:, 1])
 

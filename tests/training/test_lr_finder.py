@@ -323,7 +323,7 @@ def test_no_folder_is_used_twice(photos: Path, here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("arguments", "description"),
     [
         (["--resume", "--out", "run"], "--find-rate with --resume"),
         (["--resume"], "--find-rate with --resume"),
@@ -334,16 +334,18 @@ def test_no_folder_is_used_twice(photos: Path, here: Path) -> None:
         (["--image-size", "0"], "image_size = 0"),
     ],
 )
-def test_errors_have_three_parts(cli: Command, photos: Path, here: Path, words: list[str], found: str) -> None:
+def test_errors_have_three_parts(
+    cli: Command, photos: Path, here: Path, arguments: list[str], description: str
+) -> None:
     """Exit code 2, found, expected and fix, nothing on standard output, and the run that is there stays as it was."""
     new_run(Path("run"), recipe=resolve(RECIPE), data=photos)
     before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
     small = ["--network", "classic", "--image-size", 8, "--filters", "2", "--dense-units", 2]
-    result = cli("train", photos, "--find-rate", *small, *words)
+    result = cli("train", photos, "--find-rate", *small, *arguments)
     assert (result.code, result.out) == (2, ""), result.err
     lines = result.err.splitlines()[-3:]
     assert [line.partition(":")[0] for line in lines] == ["found", "expected", "fix"]
-    assert found in lines[0]
+    assert description in lines[0]
     assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before
     assert sorted(os.listdir(here)) == ["run"]
 

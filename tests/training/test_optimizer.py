@@ -191,14 +191,14 @@ def test_lamb_decays_kernels_alone() -> None:
 def test_lamb_state_is_complete() -> None:
     """Put into another optimiser of the same variables, the state leads to the same bits."""
     start, gradients = draw(0), [draw(seed) for seed in range(1, 7)]
-    whole = take_steps(make_lamb(start), gradients)
+    uninterrupted = take_steps(make_lamb(start), gradients)
     first = make_lamb(start)
     half = take_steps(first, gradients[:3])
     second = make_lamb({name: value.astype("f8") for name, value in half.items()})
     for name, variable in second.state.items():
         variable.assign(first.state[name])
     for name, value in take_steps(second, gradients[3:]).items():
-        np.testing.assert_array_equal(value, whole[name])
+        np.testing.assert_array_equal(value, uninterrupted[name])
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
@@ -222,7 +222,7 @@ def test_sgd_state_is_complete() -> None:
     assert other.state.keys() == {"sgd/velocity/kernel", "sgd/velocity/bias"}
     for name, variable in other.state.items():
         variable.assign(one.state[name].numpy())
-    expected, resumed, forgot = (take_steps(each, gradients[3:]) for each in (one, other, forgetful))
+    expected, resumed, forgot = (take_steps(optimizer, gradients[3:]) for optimizer in (one, other, forgetful))
     assert all((expected[name] == resumed[name]).all() for name in SHAPES)
     assert any((expected[name] != forgot[name]).any() for name in SHAPES)
 

@@ -74,6 +74,6 @@ def test_another_length_keeps_the_rest() -> None:
 
 @pytest.mark.slow
 def test_sizes_are_shares_of_the_image_size() -> None:
-    """Rounded to pixels, each with its share of the steps, the whole size last; equal ones stay apart."""
+    """Rounded to pixels, each with its share of the steps, the full size last; equal ones stay apart."""
     recipe = resolve(Recipe(network="compact", image_size=50, sizes=(0.5, 1.0), size_shares=(0.2, 0.3)))
     assert image_sizes(recipe) == [(25, 0.2), (50, 0.3), (50, 0.5)]

@@ -1,4 +1,4 @@
-"""Bundle: a trained model as an ONNX file that knows its classes, its image size, and how an image is fitted to it."""
+"""Bundle: a trained model as an ONNX file with its classes, its image size, and how an image is fitted to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads one image, from a file or its bytes, as an upright uint8 square: the only module that knows file formats.
+"""Reads one image, from a file or its bytes, as an upright uint8 square: the only module that reads file formats.
 
 An image is read completely, or refused with a reason. Training, prediction and serving all read images here, so the
 same file gives the same pixels everywhere.

@@ -29,7 +29,7 @@ from convscope.networks.keras_internals import application_module, application_m
 from convscope.networks.normalization import MOMENTUM, ChannelRescaling
 from convscope.recipe.defaults import EFFICIENTNET, KERAS
 
-DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
+DOWNLOAD_TIMEOUT = 20.0  # seconds without a response
 EFFICIENTNET_SCALE = tuple(deviation**-0.5 for deviation in (0.229, 0.224, 0.225))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_TICKS = 16
-TILE_PIXELS = 24  # a smaller tile is drawn larger, so that the gaps between tiles look alike
+TILE_PIXELS = 24  # a smaller tile is drawn larger, so that the gaps between tiles look the same
 
 
 @styled

@@ -54,7 +54,7 @@ class PredictionSummary:
         unreadable: how many of their inputs are unreadable.
         out: where it is; None: it went to standard output.
         already_complete: whether it was finished before, and nothing was done. Both counts are then 0 unless the table
-            is a shard, whose JSON file knows them.
+            is a shard, whose JSON file has them.
     """
 
     count: int

@@ -1,4 +1,4 @@
-"""Recipe: the choices that a person made, frozen and checked at birth; what was not chosen is None.
+"""Recipe: the user's choices, frozen and validated when it is made; what was not chosen is None.
 
 `resolve` (recipe/resolved.py) completes it. A recipe is read from TOML, its fields are the flags of the command line,
 and `Recipe.from_toml(recipe.to_toml()) == recipe` holds for every recipe.

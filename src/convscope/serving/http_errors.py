@@ -22,7 +22,7 @@ STARLETTE_ERRORS = {  # errors that Starlette raises
 
 
 class HTTPError(ConvscopeError):
-    """A request that is answered with an error status.
+    """A request whose response has an error status.
 
     Attributes:
         status: the HTTP status.

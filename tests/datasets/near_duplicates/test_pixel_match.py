@@ -49,7 +49,7 @@ def test_a_trimmed_image_is_a_copy(edge: str) -> None:
 
 
 def test_a_flipped_image_is_a_copy_only_when_flipped() -> None:
-    """Images are compared as `flipped` says, and in no other way."""
+    """Images are compared flipped or not, as `flipped` says."""
     image = scene(64, 1)
     assert not is_copy(image, image[:, ::-1])
     assert not is_copy(image, image, flipped=True)
