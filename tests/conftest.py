@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -120,6 +121,12 @@ def trained(localized_shapes: Path, tmp_path_factory: pytest.TempPathFactory) ->
         network="classic", image_size=32, filters=(8, 16), dense_units=32, learning_rate=3e-3, epochs=20, test=0.15
     )
     return train(localized_shapes, recipe, out=tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture
+def trained_copy(trained: Run, tmp_path: Path) -> Run:
+    """A copy of `trained`, to be changed."""
+    return Run(Path(shutil.copytree(trained.path, tmp_path / "run")))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +45,24 @@ def finish(child: subprocess.Popen[str]) -> CommandResult:
     return CommandResult(child.returncode, out, err)
 
 
+def start_python(
+    code: str, *arguments: object, path: Sequence[Path] = (), folder: Path | None = None, **variables: str
+) -> subprocess.Popen[str]:
+    """Start code in a new Python process; the parameters are those of `run_python`."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=folder,
+        env=environment(path=path, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def run_python(
     code: str, *arguments: object, path: Sequence[Path] = (), folder: Path | None = None, **variables: str
 ) -> CommandResult:
-    """Run code in a new Python process.
+    """Run code in a new Python process, to its end.
 
     Args:
         code: the program.
@@ -56,12 +71,20 @@ def run_python(
         folder: its working folder.
         variables: added to its environment.
     """
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=folder,
-        env=environment(path=path, **variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return finish(child)
+    return finish(start_python(code, *arguments, path=path, folder=folder, **variables))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until_ended(*pids: int) -> bool:
+    """Whether these processes end within 20 seconds."""
+    deadline = time.monotonic() + 20
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(map(is_running, pids))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from processes import start_python
 
 from convscope.errors import RunError
 from convscope.files import (
@@ -30,7 +29,6 @@ from convscope.files import (
     write_table,
 )
 
-SOURCE = Path(__file__).parents[1] / "src"
 DATA = Path("photos")
 # names from a disk may be anything but NUL; bytes that are no UTF-8 come as lone surrogates
 NAMES = st.text(
@@ -219,9 +217,7 @@ def test_killed_writer_leaves_a_complete_file(tmp_path: Path) -> None:
     """`kill -9` at any moment: the file has one complete content."""
     file = tmp_path / "file"
     for pause in (0.0, 0.003, 0.01):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITE, file], env=os.environ | {"PYTHONPATH": str(SOURCE)}
-        ) as writer:
+        with start_python(WRITE, file) as writer:
             wait_until(lambda: file.exists() and len(list(tmp_path.iterdir())) == 2)
             time.sleep(pause)
             writer.send_signal(signal.SIGKILL)

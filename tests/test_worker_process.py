@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import SOURCE, is_running, start_python, wait_until_ended
 
 from convscope.worker_process import WorkerFailed, WorkerProcess
 
-SOURCE = Path(__file__).parents[1] / "src"
 TESTS = Path(__file__).parent
 
 
@@ -24,22 +24,6 @@ def worker() -> Iterator[WorkerProcess]:
     """A worker that sends each message back, and keeps its standard error."""
     with WorkerProcess("echo_worker", keep_stderr=True) as worker:
         yield worker
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there, and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_until_ended(*pids: int) -> bool:
-    """Whether these processes end within 20 seconds."""
-    deadline = time.monotonic() + 20
-    while any(map(is_running, pids)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not any(map(is_running, pids))
 
 
 @pytest.mark.slow
@@ -123,7 +107,7 @@ def test_a_killed_worker_is_an_exception(worker: WorkerProcess) -> None:
 
 
 def test_a_worker_that_never_starts_is_an_exception(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A module that is not there, an interpreter that ends at once, none at all: no message is to blame."""
+    """A module that is not there, an interpreter that ends at once, none at all: no message is the cause."""
     with (
         WorkerProcess("convscope.no_such_module", keep_stderr=True) as worker,
         pytest.raises(WorkerFailed, match="No module named") as caught,
@@ -153,15 +137,14 @@ def test_closing_ends_a_worker_that_works(worker: WorkerProcess) -> None:
 @pytest.mark.slow
 def test_workers_end_with_their_parent() -> None:
     """A parent that is killed leaves no worker behind, whether it waits or works."""
-    program = f"""
-import sys; sys.path[:0] = [{str(SOURCE)!r}, {str(TESTS)!r}]
+    program = """
 from convscope.worker_process import WorkerProcess
 waiting, working = WorkerProcess("echo_worker"), WorkerProcess("echo_worker")
-waiting.request({{}})
+waiting.request({})
 print(waiting.pid, working.pid, flush=True)
-working.request({{"do": "sleep"}})
+working.request({"do": "sleep"})
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+    with start_python(program, path=[TESTS]) as parent:
         assert parent.stdout is not None
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         time.sleep(0.5)

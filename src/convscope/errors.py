@@ -47,7 +47,7 @@ class ConvscopeError(Exception):
 
 
 class RecipeError(ConvscopeError):
-    """A recipe, or a change to it, asks for something that cannot be done."""
+    """A recipe, or a change to it, requests something that cannot be done."""
 
 
 class FolderError(ConvscopeError):
@@ -104,7 +104,7 @@ def optional_imports(*, command: str, extra: str | None = None) -> Iterator[None
 
 
 class Interrupted(Exception):
-    """The user or the system asked to stop, and everything done so far is saved.
+    """The user or the system requested a stop, and everything done so far is saved.
 
     Attributes:
         position: where the work stopped, such as `step 120 of 600`.

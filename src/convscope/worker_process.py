@@ -42,7 +42,7 @@ class WorkerFailed(Exception):
     """A worker process ended, or sent something that is no message. The text says which, and quotes its last output.
 
     Attributes:
-        has_started: whether it got as far as to wait for its first message; if not, no message is to blame.
+        has_started: whether it was ready for its first message; if not, no message is the cause.
     """
 
     def __init__(self, reason: str, *, has_started: bool) -> None:

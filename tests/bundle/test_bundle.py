@@ -46,7 +46,7 @@ def test_probabilities_are_those_of_its_graph(tmp_path: Path, count: int, square
     np.testing.assert_allclose(probabilities, model.predict(images), atol=1e-6)
 
 
-def test_model_knows_how_an_image_is_fitted(tmp_path: Path) -> None:
+def test_model_has_its_size_fit_and_channels(tmp_path: Path) -> None:
     """Size, fit and channels come from the file."""
     file = random_model(CLASSES, InputSpec(6, "crop", 1)).write(tmp_path / "model.onnx")
     assert open_bundle(file).square == InputSpec(6, "crop", 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -67,44 +66,37 @@ def test_filters_are_the_weights(trained: Run) -> None:
         introspection.filters("dense")
 
 
-@pytest.fixture
-def copy(trained: Run, tmp_path: Path) -> Run:
-    """The trained run, to be damaged."""
-    shutil.copytree(trained.path, tmp_path / "run")
-    return Run(tmp_path / "run")
-
-
-def test_model_without_introspection(copy: Run) -> None:
+def test_model_without_introspection(trained_copy: Run) -> None:
     """`model.onnx` opens alone; introspection names the file that is missing."""
-    (copy.model / "inside.onnx").unlink()
-    assert open_bundle(copy.path).classes == CLASSES
+    (trained_copy.model / "inside.onnx").unlink()
+    assert open_bundle(trained_copy.path).classes == CLASSES
     with pytest.raises(BundleError, match=r"no inside\.onnx beside"):
-        open_introspection(copy.path)
+        open_introspection(trained_copy.path)
 
 
-def test_introspection_of_another_model_is_refused(copy: Run) -> None:
+def test_introspection_of_another_model_is_refused(trained_copy: Run) -> None:
     """A heat map of another network is no explanation of this one."""
-    metadata = open_introspection(copy.path).session.get_modelmeta().custom_metadata_map
+    metadata = open_introspection(trained_copy.path).session.get_modelmeta().custom_metadata_map
     description = metadata["convscope"].replace('"weights": "', '"weights": "0')
-    set_metadata(copy.model / "inside.onnx", metadata | {"convscope": description})
+    set_metadata(trained_copy.model / "inside.onnx", metadata | {"convscope": description})
     with pytest.raises(BundleError, match="of another model"):
-        open_introspection(copy.path)
+        open_introspection(trained_copy.path)
 
 
-def test_introspection_without_its_checksum_is_refused(copy: Run) -> None:
+def test_introspection_without_its_checksum_is_refused(trained_copy: Run) -> None:
     """As the model itself is: the description says that there is one."""
-    file = copy.model / "inside.onnx"
+    file = trained_copy.model / "inside.onnx"
     file.write_bytes(file.read_bytes()[:-LENGTH])
     with pytest.raises(BundleError, match=r"inside\.onnx, which has changed since it was written"):
-        open_introspection(copy.path)
+        open_introspection(trained_copy.path)
 
 
-def test_damaged_weights_are_an_error(copy: Run) -> None:
+def test_damaged_weights_are_an_error(trained_copy: Run) -> None:
     """Filters of a truncated file are an error in three parts."""
-    file = copy.model / "weights.safetensors"
+    file = trained_copy.model / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(BundleError, match=r"weights\.safetensors"):
-        open_introspection(copy.path).first_filters()
+        open_introspection(trained_copy.path).first_filters()
 
 
 @pytest.mark.slow

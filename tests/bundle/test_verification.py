@@ -101,46 +101,40 @@ def test_neighbour_index_beside_the_model_is_checked(tmp_path: Path, photos: Pat
     assert verify(tmp_path / "one").agrees
 
 
-@pytest.fixture
-def run_copy(trained: Run, tmp_path: Path) -> Run:
-    """A trained run, to be damaged."""
-    return Run(Path(shutil.copytree(trained.path, tmp_path / "run")))
-
-
 @pytest.mark.tensorflow
-def test_all_files_of_a_folder_are_checked(run_copy: Run) -> None:
+def test_all_files_of_a_folder_are_checked(trained_copy: Run) -> None:
     """Of a run folder the files beside the model are checked too; of a file alone they are not. JSON names them."""
     files = ("inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt", "model.json")
-    result = verify(run_copy.path)
+    result = verify(trained_copy.path)
     assert result.files == files
     assert result.describe().endswith(" golden images; all files intact")
     assert list(result.to_json()) == [
         *("agrees", "model", "images", "difference", "tolerance", "same_labels", "sealed", "beside")
     ]
     assert (result.to_json()["sealed"], result.to_json()["beside"]) == (True, files)
-    assert verify(run_copy.model / "model.onnx").files == ()
-    assert verify(run_copy.model / "model.onnx").describe().endswith(" golden images; the file is intact")
-    (run_copy.model / "inside.onnx").unlink()
-    (run_copy.model / "neighbours.safetensors").unlink()
-    assert verify(run_copy.path).files == ("weights.safetensors", "labels.txt", "model.json")
+    assert verify(trained_copy.model / "model.onnx").files == ()
+    assert verify(trained_copy.model / "model.onnx").describe().endswith(" golden images; the file is intact")
+    (trained_copy.model / "inside.onnx").unlink()
+    (trained_copy.model / "neighbours.safetensors").unlink()
+    assert verify(trained_copy.path).files == ("weights.safetensors", "labels.txt", "model.json")
 
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "name", ["inside.onnx", "weights.safetensors", "neighbours.safetensors", "labels.txt", "model.json"]
 )
-def test_damage_beside_the_model_is_an_error(run_copy: Run, name: str) -> None:
+def test_damage_beside_the_model_is_an_error(trained_copy: Run, name: str) -> None:
     """A truncated file is named."""
-    file = run_copy.model / name
+    file = trained_copy.model / name
     file.write_bytes(file.read_bytes()[:-2])
     with pytest.raises(BundleError, match=re.escape(name)):
-        verify(run_copy.path)
+        verify(trained_copy.path)
 
 
 @pytest.mark.tensorflow
-def test_edited_description_is_an_error(run_copy: Run) -> None:
+def test_edited_description_is_an_error(trained_copy: Run) -> None:
     """Another program that reads the classes from model.json would get wrong ones."""
-    file = run_copy.model / "model.json"
+    file = trained_copy.model / "model.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"disc"', '"cow"'), encoding="utf-8")
     with pytest.raises(BundleError, match=r"model\.json, which is damaged or of another model"):
-        verify(run_copy.path)
+        verify(trained_copy.path)

@@ -9,7 +9,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
+from processes import start_python
 from sample_images import draw, encode, near_copies, refused_files, scene, write_folder
 from unprivileged_user import UnprivilegedUser
 
@@ -25,7 +25,6 @@ from convscope.errors import CacheError
 from convscope.images.decoder_pool import InputSpec
 from convscope.images.image_reader import read_image
 
-SOURCE = Path(__file__).parents[2] / "src"
 OLD = Path(__file__).parents[1] / "old"
 SPEC = InputSpec(12)
 PATHS = [f"disc/{number:03d}.png" for number in range(6)]
@@ -211,9 +210,7 @@ print(len(cache.images), hash(cache.images.tobytes()) % 10**9)
 
 def start_opening(folder: Path, base: Path, *, times: int = 1, go: Path | None = None) -> subprocess.Popen[str]:
     """Start a process that opens a cache of the six images, each so many times, when the file `go` appears."""
-    command = [sys.executable, "-c", OPEN, str(folder), str(base), str(times), str(go or "")]
-    environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONHASHSEED": "0"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return start_python(OPEN, folder, base, times, go or "", PYTHONHASHSEED="0")
 
 
 @pytest.mark.slow

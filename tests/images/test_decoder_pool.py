@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import SOURCE, start_python, wait_until_ended
 from sample_images import VARIED, draw, encode, refused_files, write_folder
 
 from convscope.errors import ConvscopeError
 from convscope.images.decoder_pool import DecodedFile, InputSpec, decode_file, decode_files
 from convscope.images.image_reader import read_image
 
-SOURCE = Path(__file__).parents[2] / "src"
 SMALL = InputSpec(8)
 
 
@@ -229,22 +229,9 @@ print(*[child for task in Path(f"/proc/{{os.getpid()}}/task").glob("*/children")
 sys.stdout.flush()
 next(itertools.islice(decoded, 10**9, None))
 """
-    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
-    with subprocess.Popen(
-        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
-    ) as parent:
+    with start_python(program) as parent:
         assert parent.stdout is not None
         started = [int(child) for child in parent.stdout.readline().split()]
         parent.kill()
     assert len(started) == 2
-    end = time.monotonic() + 20
-    while any(_is_running(child) for child in started) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not any(_is_running(child) for child in started)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    assert wait_until_ended(*started)

@@ -9,15 +9,14 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from learners import bits, make_learner
+from processes import finish, start, start_python
 from safetensors.numpy import load_file
 from sample_images import write_folder
 
@@ -117,32 +116,21 @@ def uninterrupted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
     return run
 
 
-def start(
+def start_training(
     shapes: Path, run: Run, *, recipe: Recipe = RECIPE, die_at: tuple[str, int] = ("", 0)
 ) -> subprocess.Popen[str]:
     """A training in a child process, which starts or resumes; with `die_at` it kills itself."""
-    return spawn([sys.executable, "-c", CHILD, str(shapes), str(run.path), recipe.to_toml(), die_at[0], str(die_at[1])])
+    return start_python(CHILD, shapes, run.path, recipe.to_toml(), *die_at)
 
 
 def train_and_kill(shapes: Path, run: Run, *, after_epochs: int, recipe: Recipe = RECIPE, pause: float = 0.02) -> None:
     """Start or resume in a child process, and kill it some seconds after it has written so many epochs."""
-    child = start(shapes, run, recipe=recipe)
+    child = start_training(shapes, run, recipe=recipe)
     wait_for_epochs(run, after_epochs)
     time.sleep(pause)
     child.kill()
-    code, _, err = end(child)
-    assert code == -signal.SIGKILL, err
-
-
-def spawn(command: Sequence[str]) -> subprocess.Popen[str]:
-    """A process whose output is captured."""
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def end(child: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Its exit code, standard output and standard error."""
-    out, err = child.communicate(timeout=WAIT_SECONDS)
-    return child.returncode, out, err
+    killed = finish(child)
+    assert killed.code == -signal.SIGKILL, killed.err
 
 
 def events(run: Run) -> list[str]:
@@ -211,8 +199,8 @@ def test_killed_inside_a_checkpoint_write(shapes: Path, uninterrupted: Run, tmp_
     """SIGKILL between the files of a checkpoint, and before the rename that makes it one: the same bits."""
     run = Run(tmp_path / "run")
     for operation, count in (("fsync", 7 * 5 + 4), ("rename", 8)):  # a checkpoint has seven fsyncs and one rename
-        code, _, err = end(start(shapes, run, die_at=(operation, count)))
-        assert code == -signal.SIGKILL, err
+        killed = finish(start_training(shapes, run, die_at=(operation, count)))
+        assert killed.code == -signal.SIGKILL, killed.err
         assert [path for path in run.checkpoints.iterdir() if path.suffix == ".part"]
     train(shapes, out=run.path, resume=True)
     assert_same_end(run, uninterrupted)
@@ -221,28 +209,28 @@ def test_killed_inside_a_checkpoint_write(shapes: Path, uninterrupted: Run, tmp_
 def test_stopped_by_signals(shapes: Path, uninterrupted: Run, tmp_path: Path) -> None:
     """SIGTERM, then SIGINT to the command line: each saves everything and names how to continue, to the same bits."""
     run = Run(tmp_path / "my run")
-    child = start(shapes, run)
+    child = start_training(shapes, run)
     wait_for_epochs(run, 3)
     time.sleep(0.05)  # into the next epoch
     child.send_signal(signal.SIGTERM)
-    code, out, err = end(child)
-    assert code == 130, err
-    position, saved, arguments = json.loads(out)
+    stopped = finish(child)
+    assert stopped.code == 130, stopped.err
+    position, saved, arguments = json.loads(stopped.out)
     per_epoch = int(history(run)[0]["step"])
     assert str(run.path) in saved
     assert position == f"step {int(newest(run).name[5:]):,} of {EPOCHS * per_epoch:,}"  # this very step is saved
     assert arguments == {"data": str(shapes), "out": str(run.path), "resume": "True"}
 
     command = ["train", str(shapes), "--out", str(run.path), "--resume"]
-    child = spawn([sys.executable, "-m", "convscope", *command])
+    child = start(*command)
     wait_for_epochs(run, 3)
     time.sleep(0.05)
     child.send_signal(signal.SIGINT)
-    code, out, err = end(child)
-    assert (code, out) == (130, "")
-    (line,) = (line for line in err.splitlines() if line.startswith("resume:"))
+    stopped = finish(child)
+    assert (stopped.code, stopped.out) == (130, "")
+    (line,) = (line for line in stopped.err.splitlines() if line.startswith("resume:"))
     assert shlex.split(line.removeprefix("resume:"))[1:] == command
-    assert "Traceback" not in err
+    assert "Traceback" not in stopped.err
     assert events(run)[-1] == "interrupted"
 
     train(shapes, out=run.path, resume=True)

@@ -131,7 +131,7 @@ class Display:
 
 
 def _rate(progress: Progress) -> str:
-    """How fast it goes, such as `812 images/s`."""
+    """The rate, such as `812 images/s`."""
     return f"{progress.done / max(progress.seconds, 1e-9):,.0f} {progress.unit}/s"
 
 

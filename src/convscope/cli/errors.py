@@ -181,7 +181,7 @@ def _report_bug(error: BaseException, *, show_traceback: bool) -> None:
 
 
 def _save_traceback(text: str) -> Path | None:
-    """Write a traceback, with what a developer asks for first, to a new temporary file; None if that fails."""
+    """Write a traceback, after the versions and the command, to a new temporary file; None if that fails."""
     versions = f"convscope {convscope.__version__}, Python {platform.python_version()}, {platform.platform()}"
     try:
         descriptor, name = tempfile.mkstemp(prefix="convscope-traceback-", suffix=".txt")

@@ -1,4 +1,4 @@
-"""The worker process of `conversion_client`: converts a model, as the first request asks, then predicts with it."""
+"""The worker process of `conversion_client`: converts a model, as the first request says, then predicts with it."""
 
 from __future__ import annotations
 
