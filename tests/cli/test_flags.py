@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from convscope.cli.commands import app
-from convscope.cli.flags import command_line, name_flags
+from convscope.cli.flags import name_flags
 from convscope.prediction.provenance import Shard
 from convscope.prediction.rows import Table
 from convscope.recipe.recipe import Recipe
@@ -87,7 +87,7 @@ def test_every_field_of_the_recipe_is_named_by_train() -> None:
 def test_command_line_a_training_can_be_typed() -> None:
     """The images first, then flags; quoted for a shell; what is None or False is left out."""
     arguments = {"out": Path("my run"), "data": Path("it's"), "resume": True, "cache": None, "tensorboard": False}
-    command = command_to_resume(TRAIN, arguments)
+    command = command_line(TRAIN, arguments)
     program, *tokens = shlex.split(command)
     assert command.startswith(f"{program} train ")
     assert tokens == ["train", "it's", "--out", "my run", "--resume"]
@@ -99,7 +99,7 @@ def test_command_line_a_table_has_its_choices() -> None:
     """A `Table` stands for those of its fields that are not the default, a shard for its two numbers."""
     table = Table(format="jsonl", top=2, min_confidence=0.1, mirror=True)
     arguments = {"model": Path("m.onnx"), "out": Path("t"), "table": table, "shard": Shard(3, 16), "resume": True}
-    tokens = shlex.split(command_to_resume(PREDICT, arguments))[1:]
+    tokens = shlex.split(command_line(PREDICT, arguments))[1:]
     parameters = parse(PREDICT, tokens[1:])
     assert parameters["shard"] == (3, 16)
     assert tokens[:2] == ["predict", "m.onnx"]
@@ -110,17 +110,17 @@ def test_command_line_a_table_has_its_choices() -> None:
 def test_every_kind_of_value_is_read_back() -> None:
     """Tuples, floats, both forms of a flag, several arguments, and a path that looks like a flag."""
     recipe = {"filters": (8, 16), "sizes": (), "learning_rate": 1e-05, "flip": False, "shrink": True, "budget": 600.0}
-    tokens = shlex.split(command_to_resume(TRAIN, {"data": Path("-photos"), **recipe}))[2:]
+    tokens = shlex.split(command_line(TRAIN, {"data": Path("-photos"), **recipe}))[2:]
     parameters = parse(TRAIN, tokens)
     assert parameters["data"] == Path("-photos")
     assert {name: parameters[name] for name in recipe} == recipe
     explain = CONTEXTS["convscope explain"]
     images = [Path("a b.png"), Path("c.png")]
-    tokens = shlex.split(command_to_resume(explain, {"run": Path("r"), "images": images, "class_name": "dog"}))
+    tokens = shlex.split(command_line(explain, {"run": Path("r"), "images": images, "class_name": "dog"}))
     assert tokens[1:] == ["explain", "r", "a b.png", "c.png", "--class", "dog"]
 
 
 def test_command_within_a_group_has_both_names() -> None:
     """`convscope cache list`."""
-    tokens = shlex.split(command_to_resume(CONTEXTS["convscope cache list"], {"cache": Path("c")}))
+    tokens = shlex.split(command_line(CONTEXTS["convscope cache list"], {"cache": Path("c")}))
     assert tokens[1:] == ["cache", "list", "--cache", "c"]
