@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from convscope.cli.commands import app
-from convscope.cli.flags import name_flags
+from convscope.cli.flags import command_line, name_flags
 from convscope.prediction.provenance import Shard
 from convscope.prediction.rows import Table
 from convscope.recipe.recipe import Recipe

@@ -1,7 +1,8 @@
 """A network as a SavedModel with two signatures: one takes pixels, one the image files that TensorFlow Serving is sent.
 
-The second decodes and fits images as `images/reading.py` does, as far as TensorFlow's decoders go: the same scales of
-large JPEGs, the same filter, transparency on white. They support neither EXIF orientation nor TIFF. Needs TensorFlow.
+The second decodes and fits images as `images/image_reader.py` does, as far as TensorFlow's decoders go: the same scales
+of large JPEGs, the same filter, transparency on white. They support neither EXIF orientation nor TIFF. Needs
+TensorFlow.
 """
 
 from __future__ import annotations
