@@ -70,6 +70,8 @@ WAIT_SECONDS = 120
 CHILD = """
 import json, os, signal, sys, traceback
 from pathlib import Path
+from convscope import configure_tensorflow
+configure_tensorflow()  # as tests/conftest.py does in its process: rounding depends on it
 from convscope.errors import Interrupted
 from convscope.recipe.recipe import Recipe
 from convscope.training.training import train
@@ -142,8 +144,8 @@ def events(run: Run) -> list[str]:
 def wait_for_epochs(run: Run, count: int) -> None:
     """Return as soon as the run has logged so many epochs more."""
     until = time.monotonic() + WAIT_SECONDS
-    expected_arrays = events(run).count("epoch") + count
-    while events(run).count("epoch") < expected_arrays:
+    target = events(run).count("epoch") + count
+    while events(run).count("epoch") < target:
         assert time.monotonic() < until, "the training makes no progress"
         time.sleep(0.002)
 
