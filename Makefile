@@ -8,10 +8,10 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick lint check docs bench bench-quick bench-reference clean
 
-help: ## say what can be made
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.train ## train, judge, explain and use a network on handwritten digits, in a minute
+demo: $(VENV)/.train ## train, evaluate, explain and use a network on handwritten digits, in a minute
 	@$(VENV)/bin/convscope demo
 
 test: $(VENV)/.dev ## run all tests, two at a time
@@ -36,10 +36,10 @@ docs: $(VENV)/.docs ## build the docs as a site with search, every link checked:
 	@$(VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/docs
 	@echo build/docs/index.html
 
-bench: $(VENV)/.bench ## race convscope against TensorFlow 1, Keras and PyTorch on the same photos (an hour)
+bench: $(VENV)/.bench ## compare convscope with TensorFlow 1, Keras and PyTorch on the same photos (an hour)
 	@$(VENV)/bin/python benchmarks/bench.py
 
-bench-quick: $(VENV)/.train ## the same race over a short distance, to see that it runs (about 5 minutes)
+bench-quick: $(VENV)/.train ## the same comparison, short, to see that it runs (about 5 minutes)
 	@$(VENV)/bin/python benchmarks/bench.py --quick
 
 bench-reference: $(VENV)/.train ## train the reference network as the reference does (about 10 minutes)
@@ -62,9 +62,9 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.train
 	$(call install,docs)
 	@touch $@
 
-# Without PyTorch the race goes on.
+# Without PyTorch the benchmark runs too.
 $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.train
-	$(call install,train$(comma)bench) && touch $@ || echo "no PyTorch here: the race goes on without it" >&2
+	$(call install,train$(comma)bench) && touch $@ || echo "no PyTorch here: the benchmark runs without it" >&2
 
 # The build backend is installed first, so that its version is pinned like every other.
 comma := ,
@@ -85,11 +85,11 @@ $(VENV)/.made:
 	done; \
 	if [ -n "$$bare" ]; then \
 	  echo "found:    $$bare, without the module venv" >&2; \
-	  echo "expected: a Python that can make an environment of its own" >&2; \
+	  echo "expected: a Python that can create a virtual environment" >&2; \
 	  echo "fix:      install the module (Debian and Ubuntu: the package python3-venv), or name another: make PYTHON=..." >&2; \
 	else \
 	  echo "found:    no Python 3.11, 3.12 or 3.13 under any of these names: $(PYTHONS)" >&2; \
 	  echo "expected: one of them" >&2; \
-	  echo "fix:      install one, or say where it is: make PYTHON=..." >&2; \
+	  echo "fix:      install one, or name its path: make PYTHON=..." >&2; \
 	fi; \
 	exit 2

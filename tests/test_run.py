@@ -79,8 +79,11 @@ def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine" / "notes.txt").write_text("keep", encoding="utf-8")
     (tmp_path / "file").touch()
     for taken in ("mine", "file"):
-        with pytest.raises(RunError, match=r"exists already.*`resume=True`"):
+        with pytest.raises(RunError, match=r"exists already.*choose another `out`$"):
             new_run(tmp_path / taken, recipe=RECIPE, data=DATA)
+    run = new_run(tmp_path / "run", recipe=RECIPE, data=DATA)
+    with pytest.raises(RunError, match=r"exists already.*`resume=True`"):  # only a run can be continued
+        new_run(run.path, recipe=RECIPE, data=DATA)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / ".DS_Store").touch()

@@ -23,6 +23,7 @@ class Progress:
         description: what is being done, such as `decoding images`.
         done: number of units done.
         total: number of units in all; None if it is not known.
+        first: number of units that were done before the work began, such as the steps of a run that is resumed.
         unit: what is counted, in the plural, such as `images`.
         seconds: since the work began.
         seconds_left: until its end at the rate so far; None if it is not known.
@@ -33,6 +34,7 @@ class Progress:
     description: str
     done: int
     total: int | None
+    first: int
     unit: str
     seconds: float
     seconds_left: float | None
@@ -103,6 +105,7 @@ class Counter:
                 description=self.description,
                 done=self.done,
                 total=self.total,
+                first=self._first,
                 unit=self.unit,
                 seconds=time.monotonic() - self._started,
                 seconds_left=self.seconds_left(),
@@ -121,6 +124,7 @@ def progress(
     Args:
         description: what is being done.
         total: number of units in all; None if it is not known.
+        first: number of units that were done before the work began, such as the steps of a run that is resumed.
         unit: what is counted, in the plural.
         done: number of units that were done before.
         work: how much work the first n units are, if some take longer than others.

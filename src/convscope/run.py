@@ -112,7 +112,7 @@ def check_free(path: Path) -> None:
         raise RunError(
             found=f"{path} exists already",
             expected="a new run folder",
-            fix="choose another `out`, or continue that run with `resume=True`",
+            fix="choose another `out`" + ", or continue that run with `resume=True`" * Run(path).recipe_file.is_file(),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from pathlib import Path
@@ -27,6 +28,7 @@ def at(done: int, seconds: float, *, state: str = "running", note: str = "") -> 
         description="decoding",
         done=done,
         total=1000,
+        first=0,
         unit="images",
         seconds=seconds,
         seconds_left=300.0,
@@ -58,9 +60,9 @@ def test_long_work_has_lines_now_and_then(capsys: pytest.CaptureFixture[str], mo
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "decoding: 250 of 1,000, 2 images/s, 5 min 00 s left",
+        "decoding: 250 of 1,000, 2.5 images/s, 5 min 00 s left",
         "decoding: 400 of 1,000, loss 0.250, 5 min 00 s left",
-        "decoding: 1,000 images in 3 min 20 s, 5 images/s",
+        "decoding: 1,000 images in 3 min 20 s, 5.0 images/s",
     ]
 
 
@@ -124,3 +126,10 @@ def test_library_is_quiet_outside_of_a_command(capsys: pytest.CaptureFixture[str
     logger.info("a message")
     assert (list(logger.handlers), logger.level, logger.propagate) == before
     assert capsys.readouterr() == ("", "")
+
+
+def test_resumed_work_counts_its_own_units(capsys: pytest.CaptureFixture[str]) -> None:
+    """A training that is resumed at step 10 of 24 has taken 14 steps, at its own rate."""
+    resumed = dataclasses.replace(at(24, 35.0, state="done"), first=10, description="training", unit="steps")
+    Display(error_console()).update(resumed)
+    assert capsys.readouterr().err == "training: 14 steps in 35 s, 0.4 steps/s\n"

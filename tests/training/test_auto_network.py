@@ -24,13 +24,13 @@ def choose(caplog: pytest.LogCaptureFixture, num_images: int = 60, **choices: An
 @pytest.mark.parametrize(
     ("choices", "stages"),
     [
-        ({}, "its head is fitted first, then all of it is fine-tuned"),
-        ({"seed": 3, "image_size": 48}, "its head is fitted first, then all of it is fine-tuned"),
-        ({"weights": "imagenet", "image_size": 32}, "its head is fitted first, then all of it is fine-tuned"),
-        ({"epochs": 7}, "its head is fitted first, then all of it is fine-tuned"),
-        ({"budget": 600}, "its head is fitted first, then all of it is fine-tuned, within 10 min 00 s"),
-        ({"epochs": 0}, "its head alone is fitted"),
-        ({"steps": 0}, "its head alone is fitted"),
+        ({}, "First the head is fitted, then the whole network is fine-tuned"),
+        ({"seed": 3, "image_size": 48}, "First the head is fitted, then the whole network is fine-tuned"),
+        ({"weights": "imagenet", "image_size": 32}, "First the head is fitted, then the whole network is fine-tuned"),
+        ({"epochs": 7}, "First the head is fitted, then the whole network is fine-tuned"),
+        ({"budget": 600}, "First the head is fitted, then the whole network is fine-tuned, within 10 min 00 s"),
+        ({"epochs": 0}, "The head alone is fitted"),
+        ({"steps": 0}, "The head alone is fitted"),
     ],
 )
 def test_it_is_pretrained_on_imagenet(caplog: pytest.LogCaptureFixture, choices: dict[str, Any], stages: str) -> None:
@@ -38,8 +38,8 @@ def test_it_is_pretrained_on_imagenet(caplog: pytest.LogCaptureFixture, choices:
     assert choose(caplog, **choices) == (
         EFFICIENTNET,
         [
-            "network: efficientnet-lite0, since it is pretrained on ImageNet and needs fewer images (60 images here):"
-            f" {stages}; choose another with `network`"
+            "network: efficientnet-lite0, since it is pretrained on ImageNet and so needs fewer images"
+            f" (60 images here). {stages}. Choose another with `network`"
         ],
     )
 
@@ -59,7 +59,7 @@ def test_it_is_trained_from_scratch_for_a_reason(
     caplog: pytest.LogCaptureFixture, choices: dict[str, Any], reason: str
 ) -> None:
     """Each choice that rules pretraining out is the reason in the message."""
-    message = f"network: compact, since {reason}; choose another with `network`"
+    message = f"network: compact, since {reason}. Choose another with `network`"
     assert choose(caplog, **choices) == ("compact", [message])
 
 

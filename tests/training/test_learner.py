@@ -20,6 +20,7 @@ from convscope.datasets.splits import Sample
 from convscope.errors import FolderError, RecipeError, RunError
 from convscope.networks import efficientnet
 from convscope.networks.catalog import read_weights, set_weights
+from convscope.progress import Progress, report_progress
 from convscope.recipe.defaults import EFFICIENTNET
 from convscope.recipe.recipe import Recipe
 from convscope.recipe.resolved import Length, resolve
@@ -409,3 +410,16 @@ def test_open_resolves_the_recipe(photos: Path) -> None:
     expected = resolve(Recipe(network="compact", image_size=32, steps=4), precision=learner.recipe.precision)
     assert learner.recipe == expected
     assert learner.plan.num_steps == 4
+
+
+def test_progress_has_the_loss_of_the_epoch(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also at the last step of an epoch, when its loss is about to be reset."""
+    reports: list[Progress] = []
+    monkeypatch.setattr("convscope.progress.UPDATE_SECONDS", 0.0)
+    learner = make_learner(dataset, RECIPE)
+    with report_progress(reports.append):
+        learner.fit(steps=6)
+    notes = [report.note for report in reports if report.note]
+    assert [report.done for report in reports if report.state == "done"] == [6]
+    assert {note.partition(",")[0] for note in notes} == {"epoch 1", "epoch 2"}
+    assert not any("loss 0.000" in note for note in notes)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from convscope.errors import MissingExtra
 from convscope.networks.frameworks import tf
 from convscope.training.history import Epoch
-from convscope.training.tensorboard import COLUMNS, write_scalars
+from convscope.training.tensorboard import COLUMNS, check_tensorboard, write_scalars
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -63,3 +64,11 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
     with write_scalars(None) as write:
         write(replace(ROWS[0], step=1))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_tensorboard_is_an_error_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extra that installs it; nothing has been trained yet."""
+    check_tensorboard()
+    monkeypatch.setattr("convscope.training.tensorboard.MODULE", "no_such_module")
+    with pytest.raises(MissingExtra, match=r"convscope\[tensorboard\]"):
+        check_tensorboard()

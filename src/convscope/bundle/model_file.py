@@ -83,6 +83,7 @@ def start_session(path: Path, data: bytes, *, threads: int | None = None) -> onn
     Raises:
         BundleError: the bytes are no ONNX model.
     """
+    onnxruntime.disable_telemetry_events()  # nothing of the user's is sent anywhere
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     options.log_severity_level = LOG_ERRORS_ONLY

@@ -166,7 +166,7 @@ def end_with_table(predictions: PredictionSummary, max_unreadable: float) -> Non
     """Report how many rows a table has, and exit with 3 if a larger share is unreadable than is allowed."""
     if predictions.unreadable:
         images = plural(predictions.count, "image")
-        print_message(f"{predictions.unreadable:,} of {images} unreadable: their rows say why")
+        print_message(f"{predictions.unreadable:,} of {images} unreadable; the column `error` has the reason")
     if predictions.already_complete:
         print_message(f"{predictions.out} is complete already and stays; move it away to predict again")
     elif predictions.out is not None:
@@ -255,7 +255,7 @@ def clear_cache(cache: arguments.Cache = None) -> None:
     """Remove all decoded images; they are decoded again when needed."""
     from convscope.datasets.cache import cache_folder, clear_caches
 
-    print(f"{clear_caches(cache) / 1e6:,.1f} MB set free in {cache_folder(cache)}")
+    print(f"freed {clear_caches(cache) / 1e6:,.1f} MB in {cache_folder(cache)}")
 
 
 @app.callback()

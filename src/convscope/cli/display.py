@@ -87,7 +87,8 @@ class Display:
         if progress.state == "done" and progress.seconds > QUIET_SECONDS:
             duration = format_duration(progress.seconds)
             self.console.print(
-                f"{progress.description}: {progress.done:,} {progress.unit} in {duration}, {_rate(progress)}"
+                f"{progress.description}: {progress.done - progress.first:,} {progress.unit} in {duration},"
+                f" {_rate(progress)}"
             )
 
     def close(self) -> None:
@@ -131,8 +132,9 @@ class Display:
 
 
 def _rate(progress: Progress) -> str:
-    """The rate, such as `812 images/s`."""
-    return f"{progress.done / max(progress.seconds, 1e-9):,.0f} {progress.unit}/s"
+    """How many units a second, e.g. `812 images/s` or `0.4 steps/s`."""
+    rate = (progress.done - progress.first) / max(progress.seconds, 1e-9)
+    return f"{rate:,.{0 if rate >= 10 else 1}f} {progress.unit}/s"
 
 
 def _state(progress: Progress) -> str:

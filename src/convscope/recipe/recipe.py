@@ -110,7 +110,7 @@ class Recipe:
     )
     steps: int | None = _choice("steps", "optimisation steps, in place of epochs")
     budget: float | None = _choice("budget", "time to train in, in place of epochs: `10m`, `25s`, `1h`, or seconds")
-    shrink: bool | None = _choice("shrink", "halve the image size where the budget is too short for larger images")
+    shrink: bool | None = _choice("shrink", "resize images smaller where the budget is too short for the full size")
     patience: int | None = _choice(
         "patience",
         "early stopping: epochs without a lower validation loss until training stops and the best weights are"

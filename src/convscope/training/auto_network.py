@@ -27,7 +27,7 @@ def choose_network(choices: Recipe, *, num_images: int) -> str:
     reason = _reason_for_compact(choices)
     network = EFFICIENTNET if reason is None else "compact"
     reason = reason or _reason_for_pretrained(choices, num_images)
-    logger.info(f"network: {network}, since {reason}; choose another with `network`")
+    logger.info(f"network: {network}, since {reason}. Choose another with `network`")
     return network
 
 
@@ -52,9 +52,10 @@ def _reason_for_compact(choices: Recipe) -> str | None:
 
 def _reason_for_pretrained(choices: Recipe, num_images: int) -> str:
     if choices.epochs == 0 or choices.steps == 0:
-        stages = "its head alone is fitted"
+        stages = "The head alone is fitted"
     elif choices.budget is None:
-        stages = "its head is fitted first, then all of it is fine-tuned"
+        stages = "First the head is fitted, then the whole network is fine-tuned"
     else:
-        stages = f"its head is fitted first, then all of it is fine-tuned, within {format_duration(choices.budget)}"
-    return f"it is pretrained on ImageNet and needs fewer images ({plural(num_images, 'image')} here): {stages}"
+        budget = format_duration(choices.budget)
+        stages = f"First the head is fitted, then the whole network is fine-tuned, within {budget}"
+    return f"it is pretrained on ImageNet and so needs fewer images ({plural(num_images, 'image')} here). {stages}"

@@ -197,9 +197,9 @@ class Learner:
                 self._state.step += 1
                 ends = self.step % self.steps_per_epoch == 0 or (evaluate_last and self.step == until)
                 self._state.seconds += time.monotonic() - started
-                row = self._end_epoch() if ends else None
                 if counter.is_due():
-                    counter.note = self._describe_epoch()
+                    counter.note = self._describe_epoch()  # before the epoch ends, which resets its loss
+                row = self._end_epoch() if ends else None
                 counter.advance()
                 if row is not None:
                     left = format_duration(counter.seconds_left() or 0)

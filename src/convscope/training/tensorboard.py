@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
+from convscope.errors import MissingExtra
 from convscope.networks.frameworks import tf
 from convscope.training.history import Epoch
 
+MODULE = "tensorboard"  # which TensorFlow needs to write such a log
 COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+def check_tensorboard() -> None:
+    """Check that a log can be written, before anything is trained.
+
+    Raises:
+        MissingExtra: TensorBoard is not installed.
+    """
+    if find_spec(MODULE) is None:
+        raise MissingExtra(command="a log for TensorBoard", module=MODULE, extra="tensorboard")
 
 
 @contextmanager

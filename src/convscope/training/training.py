@@ -29,7 +29,7 @@ from convscope.training.learner import Learner
 from convscope.training.plan import make_plan
 from convscope.training.preparation import check_network, list_images, open_images, resolve_recipe
 from convscope.training.resuming import check_length, check_samples, load_last_checkpoint, resume_recipe
-from convscope.training.tensorboard import write_scalars
+from convscope.training.tensorboard import check_tensorboard, write_scalars
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +56,12 @@ def train(
         tensorboard: also write a log for TensorBoard, to `tensorboard` in the run folder.
 
     Raises:
-        FolderError, CacheError, RecipeError, RunError: it cannot start; nothing was trained.
-        RunError: the run folder cannot be written; what was saved before is intact.
+        FolderError, CacheError, RecipeError, RunError, MissingExtra: it cannot start, or `out` cannot be written.
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
     """
     data, choices = Path(data), recipe or Recipe()
+    if tensorboard:
+        check_tensorboard()
     run = find_started_run(out) if resume else None
     if run is None:
         if out is not None:
