@@ -99,7 +99,8 @@ def test_cache_is_listed_and_cleared(few: Path, cli: Command, tmp_path: Path) ->
     assert listed.out.splitlines()[-1].startswith("1 cache, 0.0 MB in")
     cleared = cli("cache", "clear", "--cache", cache)
     assert (cleared.code, list(cache.iterdir())) == (0, [])
-    assert cleared.out.endswith(f"MB set free in {cache}\n")
+    assert cleared.out.startswith("freed ")
+    assert cleared.out.endswith(f" MB in {cache}\n")
     assert cli("cache", "list", "--cache", cache).out.startswith("0 caches")
 
 
@@ -140,7 +141,7 @@ def test_existing_run_is_refused(few: Path, cli: Command, tmp_path: Path) -> Non
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
     result = cli("train", few, "--out", tmp_path / "run", *SMALL)
-    check_error(result, f"{tmp_path / 'run'} exists already", "a new run folder", "--resume")
+    check_error(result, f"{tmp_path / 'run'} exists already", "a new run folder", "choose another --out")
     assert os.listdir(tmp_path / "run") == ["notes.txt"]
 
 
@@ -274,7 +275,7 @@ def test_too_many_unreadable_inputs_end_with_3(
     result = cli("predict", model, *images, "--out", tmp_path / "out.csv", *arguments)
     assert result.code == code
     assert [row["status"] for row in read_table(tmp_path / "out.csv")] == ["ok", "unreadable"]
-    assert "1 of 2 images unreadable: their rows say why" in result.err
+    assert "1 of 2 images unreadable; the column `error` has the reason" in result.err
 
 
 @pytest.mark.slow
