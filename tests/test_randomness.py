@@ -16,6 +16,7 @@ from convscope.randomness import draw_seed, generator, uniform
 SEEDS = st.integers(0, 2**63 - 1)
 
 
+@pytest.mark.slow
 @given(SEEDS, st.text(max_size=5), st.integers(0, 99))
 def test_the_same_purpose_draws_the_same(seed: int, purpose: str, number: int) -> None:
     """Every time, whatever was drawn in between."""

@@ -102,6 +102,7 @@ def test_nearest_are_those_with_the_largest_cosine(model: TinyModel, index: Neig
             assert neighbour.label == Path(neighbour.path).parent.name
 
 
+@pytest.mark.slow
 def test_only_training_images_are_in_the_index(index: NeighbourIndex, dataset: Dataset) -> None:
     """All of them where they fit, in the order of the data set, and none of validation."""
     assert list(index.paths) == [dataset.samples[row].path for row in dataset.rows("train")]

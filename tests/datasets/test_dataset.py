@@ -211,6 +211,7 @@ def test_near_duplicates_are_counted_and_kept_together(tmp_path: Path) -> None:
 # data.csv
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.lists(st.tuples(TEXTS, TEXTS, st.sampled_from(["train", "validation", "test", ""]), TEXTS), max_size=8))
 def test_data_csv_is_read_as_it_was_written(

@@ -163,6 +163,7 @@ def test_the_same_pixels_in_another_file_are_no_contradiction(tmp_path: Path) ->
 
 # the same examples each time, since of many a few are missed: docs/decisions/duplicates.md
 # Hypothesis draws them from a hash of the function's source: other words in it are other examples
+@pytest.mark.slow
 @settings(max_examples=8, derandomize=True)
 @given(
     st.integers(0, 9999),

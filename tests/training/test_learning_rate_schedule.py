@@ -34,6 +34,7 @@ def test_one_cycle_is_linear_warm_up_and_linear_decay() -> None:
     assert 0 < rates[-1] <= 0.5 / 85
 
 
+@pytest.mark.slow
 @given(st.integers(1, 5000))
 def test_rates_are_positive_and_at_most_the_peak(num_steps: int) -> None:
     """At any number of steps; beyond the last one the rate is 0."""
