@@ -14,6 +14,7 @@ from convscope.bundle.checksum import LENGTH
 from convscope.bundle.introspection import open_introspection
 from convscope.errors import BundleError
 from convscope.exporting.quantization import set_metadata
+from convscope.image_rendering import heat_scale
 from convscope.run import Run
 
 pytestmark = pytest.mark.tensorflow
@@ -48,7 +49,7 @@ def test_heat_maps_of_an_image_have_one_scale(trained: Run) -> None:
     result = open_introspection(trained.path).run(IMAGE)
     maxima = result.heat.max(axis=(0, 1))  # (h, w, classes) -> (classes,)
     assert result.heat.min() >= 0
-    assert result.heat_scale == maxima.max() == maxima[result.probabilities.argmax()] > maxima.min()
+    assert heat_scale(result.heat) == maxima.max() == maxima[result.probabilities.argmax()] > maxima.min()
 
 
 def test_filters_are_the_weights(trained: Run) -> None:

@@ -38,14 +38,6 @@ class IntrospectionResult:
     activations: dict[str, NDArray[np.float32]]
     heat: NDArray[np.float32]
 
-    @property
-    def heat_scale(self) -> float:
-        """The maximum of `heat` over all positions and classes: what every heat map of this image is drawn relative to.
-
-        So a class with little evidence looks like one. 0 where no class has any.
-        """
-        return float(self.heat.max())
-
 
 @dataclass(frozen=True, slots=True)
 class Introspection:

@@ -9,7 +9,7 @@ import numpy as np
 
 from convscope.bundle.introspection import Introspection
 from convscope.bundle.neighbours import NeighbourIndex
-from convscope.image_rendering import activation_grid, data_uri, heat_layer, overlay, png_bytes
+from convscope.image_rendering import activation_grid, data_uri, heat_layer, heat_scale, overlay, png_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Explainer:
         predicted = int(outputs.probabilities.argmax())
         index = predicted if self.class_name is None else classes.index(self.class_name)
         # one scale for all classes: the heat map of a class with little evidence is weak
-        layer = heat_layer(outputs.heat[..., index], len(image), float(outputs.heat.max()))
+        layer = heat_layer(outputs.heat[..., index], len(image), heat_scale(outputs.heat))
         if self.as_png:
             return png_bytes(overlay(image, layer))
         probabilities = outputs.probabilities.tolist()
